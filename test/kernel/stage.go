@@ -1,0 +1,136 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Both ends of the link are documentation addresses (RFC 5737), which no destination needs.
+const linkPrefix = "192.0.2.0/24"
+
+// The pod's side. Without a routable address istio-iptables leaves without a rule and without a complaint.
+const podLink = `link set lo up
+link add eth0 type veth peer name eth0 netns /proc/self/fd/3
+addr add 192.0.2.2/24 dev eth0
+link set eth0 up
+route add default via 192.0.2.1
+`
+
+// The world's side. Every address that is not on the link is its own: the route is in table main, where the link's route
+// is more specific, and not in table local, where it would swallow the way back.
+const worldLink = `link set lo up
+addr add 192.0.2.1/24 dev eth0
+link set eth0 up
+route add local default dev lo table main
+`
+
+// stage is where one play happens: the pod's namespace, and the world's.
+type stage struct {
+	rig   *Rig
+	pod   namespace
+	world namespace
+}
+
+func (r *Rig) newStage(ctx context.Context) (_ *stage, err error) {
+	s := &stage{rig: r}
+	if s.pod, err = newNamespace(); err != nil {
+		return nil, err
+	}
+	if s.world, err = newNamespace(); err != nil {
+		return nil, errors.Join(err, s.pod.close())
+	}
+	if err := s.link(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// close lets go of both namespaces; the kernel takes them down, the link and the rules with them.
+func (s *stage) close() error { return errors.Join(s.pod.close(), s.world.close()) }
+
+func (s *stage) link(ctx context.Context) error {
+	for _, side := range []struct {
+		namespace
+		script string
+	}{{s.pod, podLink}, {s.world, worldLink}} {
+		cmd := command(ctx, "ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(side.script)
+		cmd.ExtraFiles = []*os.File{s.world.file}
+		if out, err := s.output(side.namespace, cmd); err != nil {
+			return fmt.Errorf("link the namespaces: %w: %s", err, out)
+		}
+	}
+	return nil
+}
+
+// output runs cmd in ns and returns what it wrote to both streams.
+func (s *stage) output(ns namespace, cmd *exec.Cmd) (string, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := ns.run(cmd, s.rig.resolvConf)
+	return strings.TrimSpace(out.String()), err
+}
+
+// ExitError is a container that ended with a code other than 0. In a cluster it is restarted until it does.
+type ExitError struct {
+	Container string
+	Code      int
+	Output    string
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("container %q: exit code %d: %s", e.Container, e.Code, e.Output)
+}
+
+// agent runs pilot-agent in the pod's namespace, for the named container.
+func (s *stage) agent(ctx context.Context, container string, id identity, args []string, env []corev1.EnvVar) error {
+	cmd := command(ctx, "/proc/self/fd/3", args...)
+	cmd.Args[0] = "pilot-agent"
+	cmd.ExtraFiles = []*os.File{s.rig.agent}
+	if id != root() {
+		cmd.SysProcAttr.Credential = id.credential()
+	}
+	cmd.Dir = "/"
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"),               //nolint:forbidigo // Where iptables is found.
+		"XTABLES_LOCKFILE=" + s.rig.dir + "/lock", // A container has its own /run.
+	}
+	for _, v := range env {
+		if v.ValueFrom == nil {
+			cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
+		}
+	}
+	out, err := s.output(s.pod, cmd)
+	if code, exited := exitCode(err); exited {
+		return &ExitError{Container: container, Code: code, Output: out}
+	}
+	if err != nil {
+		return fmt.Errorf("container %q: run pilot-agent: %w", container, err)
+	}
+	return nil
+}
+
+// check refuses what this rig cannot answer for.
+func (d Destination) check() error {
+	switch {
+	case !d.Addr.Is4():
+		return fmt.Errorf("destination %s: not an IPv4 address", d)
+	case d.Addr.IsLoopback() || d.Addr.IsUnspecified() || d.Addr.IsMulticast():
+		return fmt.Errorf("destination %s: not an address outside the pod", d)
+	case netip.MustParsePrefix(linkPrefix).Contains(d.Addr):
+		return fmt.Errorf("destination %s: within %s, which joins the namespaces", d, linkPrefix)
+	case d.Port == 0:
+		return fmt.Errorf("destination %s: no port", d)
+	}
+	return nil
+}
