@@ -172,17 +172,16 @@ func (p product) endpointSlice(r Registration) *discoveryv1.EndpointSlice {
 
 // deployment has no replicas: it is there to be read, for its label and environment.
 func (i Injector) deployment(p product, r Registration) *appsv1.Deployment {
-	labels := p.webhookLabels()
 	return &appsv1.Deployment{
 		TypeMeta: typeMeta("apps/v1", "Deployment"),
 		ObjectMeta: metav1.ObjectMeta{
-			Name: p.injectorName(), Namespace: r.Namespace, Labels: labels,
+			Name: p.injectorName(), Namespace: r.Namespace, Labels: p.webhookLabels(),
 		},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To(int32(0)),
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Selector: &metav1.LabelSelector{MatchLabels: p.webhookLabels()},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				ObjectMeta: metav1.ObjectMeta{Labels: p.webhookLabels()},
 				Spec: corev1.PodSpec{Containers: []corev1.Container{{
 					Name:  "sidecar-injector",
 					Image: p.injectorImage,
