@@ -1,0 +1,225 @@
+package injectors
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Tri is an answer that may be missing. The zero value is Unknown: what was not read is not guessed.
+type Tri uint8
+
+// Unknown never refuses a pod.
+const (
+	Unknown Tri = iota
+	No
+	Yes
+)
+
+// String returns yes, no or unknown.
+func (t Tri) String() string { return [...]string{"unknown", "no", "yes"}[t] }
+
+// TriOf returns Yes for true and No for false.
+func TriOf(b bool) Tri {
+	if b {
+		return Yes
+	}
+	return No
+}
+
+// Or returns t, or other where t is Unknown.
+func (t Tri) Or(other Tri) Tri {
+	if t == Unknown {
+		return other
+	}
+	return t
+}
+
+// NoID is a uid or gid that the pod does not say (the image decides).
+const NoID int64 = -1
+
+// Endpoint is where a container connects to.
+type Endpoint struct {
+	Host string // as configured: a name or an address
+	Port uint16 // 0 when not known
+
+	// Addrs are the addresses that the container will see (for a Service its ClusterIPs: NAT rules in the pod's network
+	// namespace see the address before kube-proxy replaces it). Empty when the name cannot be resolved here.
+	Addrs []netip.Addr
+}
+
+// Known tells that anything at all is known of the destination.
+func (e Endpoint) Known() bool { return e.Host != "" || len(e.Addrs) > 0 }
+
+// Named tells that the container must resolve a name before it can connect.
+func (e Endpoint) Named() bool {
+	if e.Host == "" {
+		return len(e.Addrs) == 0
+	}
+	_, err := netip.ParseAddr(e.Host)
+	return err != nil
+}
+
+// String returns host:port.
+func (e Endpoint) String() string {
+	if e.Port == 0 {
+		return e.Host
+	}
+	return e.Host + ":" + strconv.Itoa(int(e.Port))
+}
+
+// Ports is an inclusive range of ports.
+type Ports struct{ First, Last uint16 }
+
+// Contains tells whether the port lies in the range.
+func (p Ports) Contains(port uint16) bool { return port != 0 && p.First <= port && port <= p.Last }
+
+// String returns 8200 or 4567-4568.
+func (p Ports) String() string {
+	if p.First == p.Last {
+		return strconv.Itoa(int(p.First))
+	}
+	return strconv.Itoa(int(p.First)) + "-" + strconv.Itoa(int(p.Last))
+}
+
+// Capture is what a redirect takes and what it lets pass, as it takes effect in the pod's network namespace.
+type Capture struct {
+	// UIDs and GIDs are those of the proxy: traffic of a process that has one of them (as its effective uid or its
+	// primary gid; supplemental groups do not count) leaves unchanged, DNS included.
+	UIDs, GIDs []int64
+
+	ExcludePorts []Ports
+	Exclude      []netip.Prefix
+	IncludePorts []Ports
+	// Listed tells that only the addresses in Include (and IncludePorts) are taken; otherwise every address is.
+	Listed  bool
+	Include []netip.Prefix
+
+	// DNS tells that queries for names go to the proxy too, which nobody answers before it serves.
+	DNS bool
+}
+
+// identity tells whether a process with these ids is let through, whatever it connects to.
+func (c *Capture) identity(uid, gid int64) bool {
+	return uid != NoID && slices.Contains(c.UIDs, uid) || gid != NoID && slices.Contains(c.GIDs, gid)
+}
+
+// takes tells whether a connection is redirected. The order is that of the nat OUTPUT chain which istio-iptables writes
+// (istio, tools/istio-iptables/pkg/capture/run.go at 1.31): excluded ports, identities, excluded addresses, included
+// ports, included addresses.
+func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
+	if portIn(c.ExcludePorts, to.Port) || c.identity(uid, gid) {
+		return No
+	}
+	if len(to.Addrs) > 0 {
+		return c.takesAny(to)
+	}
+	switch {
+	case !to.Known():
+		// Where the container goes is not known: the answer is about the network at large.
+		return TriOf(!c.Listed || len(c.Include) > 0 || len(c.IncludePorts) > 0)
+	case len(c.Exclude) > 0:
+		return Unknown
+	case portIn(c.IncludePorts, to.Port) || !c.Listed:
+		return Yes
+	case len(c.Include) > 0:
+		return Unknown
+	}
+	return No
+}
+
+// takesAny judges known addresses. A client that has several tries them all: one that passes is enough.
+func (c *Capture) takesAny(to Endpoint) Tri {
+	for _, a := range to.Addrs {
+		if a.IsLoopback() || prefixIn(c.Exclude, a) {
+			return No
+		}
+		if c.Listed && !portIn(c.IncludePorts, to.Port) && !prefixIn(c.Include, a) {
+			return No
+		}
+	}
+	return Yes
+}
+
+// names tells whether a process with these ids can resolve names while the redirect is there and the proxy is not.
+func (c *Capture) names(uid, gid int64) bool {
+	return !c.DNS || c.identity(uid, gid) || portIn(c.ExcludePorts, 53)
+}
+
+func portIn(ranges []Ports, port uint16) bool {
+	for _, r := range ranges {
+		if r.Contains(port) {
+			return true
+		}
+	}
+	return false
+}
+
+func prefixIn(prefixes []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap()
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Errors that the syntax checks below return, wrapped with the entry at fault.
+var (
+	errBareAddress = errors.New("an address needs a length, such as /32")
+	errSpace       = errors.New("no spaces are allowed in the list")
+	errEmptyEntry  = errors.New("an empty entry (a comma too many)")
+	errNotPort     = errors.New("not a port number (ranges and * are not allowed)")
+	errNotCIDR     = errors.New("not an address range such as 10.96.7.7/32")
+)
+
+// ParseCIDRs reads a comma separated list of address ranges as Istio's injector does (pkg/kube/inject/validate.go:
+// netip.ParsePrefix on each entry, nothing trimmed). "" is an empty list.
+func ParseCIDRs(list string) ([]netip.Prefix, error) {
+	if list == "" {
+		return nil, nil
+	}
+	out := make([]netip.Prefix, 0, strings.Count(list, ",")+1)
+	for entry := range strings.SplitSeq(list, ",") {
+		p, err := netip.ParsePrefix(entry)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", entry, cidrFault(entry))
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+func cidrFault(entry string) error {
+	trimmed := strings.TrimSpace(entry)
+	switch {
+	case trimmed == "":
+		return errEmptyEntry
+	case trimmed != entry:
+		return errSpace
+	}
+	if _, err := netip.ParseAddr(entry); err == nil {
+		return errBareAddress
+	}
+	return errNotCIDR
+}
+
+// ParsePorts reads a comma separated list of single ports as Istio does: entries are trimmed, ranges are not allowed.
+func ParsePorts(list string) ([]Ports, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	out := make([]Ports, 0, strings.Count(list, ",")+1)
+	for entry := range strings.SplitSeq(list, ",") {
+		n, err := strconv.ParseUint(strings.TrimSpace(entry), 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", entry, errNotPort)
+		}
+		out = append(out, Ports{uint16(n), uint16(n)})
+	}
+	return out, nil
+}

@@ -1,0 +1,77 @@
+package injectors
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// InitNetworkAnnotation says which of the pod's own init containers need the network, and where:
+//
+//	holdfast.dev/init-network: migrate, fetch=vault.vault.svc:8200
+const InitNetworkAnnotation = "holdfast.dev/init-network"
+
+// Declaration is one entry of the InitNetworkAnnotation.
+type Declaration struct {
+	Container string
+	To        Endpoint // zero where only the need was declared
+}
+
+// ParseInitNetwork reads the InitNetworkAnnotation. Entries that are wrong are left out, and err names the first of them.
+func ParseInitNetwork(value string) (declared []Declaration, err error) {
+	for entry := range strings.SplitSeq(value, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		name, address, has := strings.Cut(entry, "=")
+		d := Declaration{Container: strings.TrimSpace(name)}
+		if has {
+			to, bad := ParseHostPort(strings.TrimSpace(address))
+			if bad != nil {
+				if err == nil {
+					err = fmt.Errorf("%q: %w", entry, bad)
+				}
+				continue
+			}
+			d.To = to
+		}
+		declared = append(declared, d)
+	}
+	return declared, err
+}
+
+// ParseHostPort reads host:port.
+func ParseHostPort(address string) (Endpoint, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("want HOST:PORT: %w", err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || host == "" {
+		return Endpoint{}, fmt.Errorf("want HOST:PORT, with a port from 1 to 65535")
+	}
+	return Endpoint{Host: host, Port: uint16(n)}, nil
+}
+
+// declare turns the pod's own init containers of which the user says that they need the network into dialers.
+func (p *Plan) declare() {
+	value, ok := p.Target.Meta.Annotations[InitNetworkAnnotation]
+	if !ok {
+		return
+	}
+	declared, _ := ParseInitNetwork(value) // what is wrong in it is reported by a rule
+	for _, d := range declared {
+		for i := range p.Inits {
+			s := &p.Inits[i]
+			if s.Name != d.Container || s.Role != Own && !s.Declared {
+				continue
+			}
+			s.Role, s.Declared = Dialer, true
+			if d.To.Known() {
+				s.To = append(s.To, p.Env.resolve(d.To, p.Target.Namespace.Name))
+			}
+		}
+	}
+}

@@ -1,0 +1,263 @@
+package injectors
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Phase is when the kubelet starts a container.
+type Phase uint8
+
+// The kubelet runs init containers one after the other, each to its end; a native sidecar (an init container with
+// restartPolicy: Always) only until it has started; main containers after all of them.
+const (
+	Init Phase = iota
+	Native
+	Main
+)
+
+// Step is one container of a plan.
+type Step struct {
+	Name     string
+	Phase    Phase
+	Role     Role
+	Injector *Injector // nil for the user's own containers
+	// Index is the container's place in the list (initContainers or containers) of the pod that was given; -1 for one that
+	// a hook still to come will add.
+	Index int
+	// Declared tells that the user said that this container needs the network (InitNetworkAnnotation).
+	Declared bool
+
+	UID, GID int64 // effective, NoID where the image decides
+	// Gated tells that what comes after waits for this container: a startup probe, or a postStart hook.
+	Gated bool
+	// To is where a dialer connects.
+	To []Endpoint
+
+	// Bit i stands for Plan.Meshes[i] at the moment this container starts: its redirect is in place, may be in place,
+	// its proxy serves, where its proxy is cannot be said.
+	redirected, maybe, serving, lost uint8
+}
+
+// Field returns the path of the container in the list of the final pod: initContainers[1].
+func (p *Plan) Field(s *Step) string {
+	list, name := p.Inits, "initContainers"
+	if s.Phase == Main {
+		list, name = p.Mains, "containers"
+	}
+	for i := range list {
+		if &list[i] == s {
+			return name + "[" + itoa(i) + "]"
+		}
+	}
+	return name
+}
+
+func itoa(i int) string {
+	if i >= 0 && i < 10 {
+		return "0123456789"[i : i+1]
+	}
+	return itoa(i/10) + itoa(i%10)
+}
+
+// Mesh is one redirect in a pod.
+type Mesh struct {
+	Injector *Injector
+	Settings *Settings
+	CNI      Tri // a node plugin redirects before any container; No: an init container does
+	Native   Tri
+	Hold     Tri // the app waits for the proxy
+	Capture  Capture
+	// Late tells that annotations which are on the finished pod take effect: the node reads them raw.
+	Late bool
+	// Coming tells that the mesh's hook will yet be called, and reads the annotations that are there then.
+	Coming bool
+	// Again tells that the hook has run (or will have) and will run once more: it puts its own containers in order.
+	Again bool
+	// ProxyUID and ProxyGID are the ids that the redirect lets through.
+	ProxyUID, ProxyGID int64
+}
+
+// Reads tells whether annotations that are added now will take effect.
+func (m *Mesh) Reads() bool { return m.Coming || m.Again || m.Late }
+
+// Horizon says how much of a plan is fact.
+type Horizon uint8
+
+// A pod in /validate is all fact; in /mutate the hooks after ours are still to come; a template has met none.
+const (
+	Fact Horizon = iota
+	Rest
+	All
+)
+
+// Plan says in which order the containers of a pod will start, who put each there, and what network each meets. It is
+// immutable once made.
+type Plan struct {
+	Target *Target
+	Env    *Env
+
+	Inits, Mains []Step
+	Meshes       []Mesh
+
+	// Coming tells that at least one known hook still to come will change the pod: we look at an unfinished pod.
+	Coming bool
+	// Recalled tells that the API server will call us once more after that.
+	Recalled bool
+	// Doubts says what a prediction rests on that is not certain; empty for certain plans.
+	Doubts []string
+}
+
+// Env is what a plan may know of the cluster and of the configuration. It does not change while a plan is made.
+type Env struct {
+	Catalogue *Catalogue
+	// Services looks a Service up; nil where none can be read.
+	Services func(namespace, name string) (Service, bool)
+	// Addresses are configured destinations by injector name, used where the pod and the cluster do not say.
+	Addresses map[string]Endpoint
+}
+
+// Certain tells that the plan rests on nothing that is not known.
+func (p *Plan) Certain() bool { return len(p.Doubts) == 0 }
+
+// New makes the plan for a target.
+func New(t *Target, env *Env, horizon Horizon) *Plan {
+	p := &Plan{Target: t, Env: env}
+	p.Inits = make([]Step, 0, len(t.Spec.InitContainers)+4)
+	p.Mains = make([]Step, 0, len(t.Spec.Containers)+4)
+	p.observe()
+	if horizon != Fact {
+		p.predict(horizon)
+	}
+	p.declare()
+	p.walk()
+	return p
+}
+
+// observe reads what is in the pod.
+func (p *Plan) observe() {
+	spec := p.Target.Spec
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		phase := Init
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			phase = Native
+		}
+		p.Inits = append(p.Inits, p.step(c, phase, i))
+	}
+	for i := range spec.Containers {
+		p.Mains = append(p.Mains, p.step(&spec.Containers[i], Main, i))
+	}
+	for _, injector := range p.Env.Catalogue.All {
+		if injector.Observe != nil {
+			p.observeMesh(injector)
+		}
+	}
+	// Destinations come after the meshes, because a pod tells whose a container is.
+	for _, list := range [...][]Step{p.Inits, p.Mains} {
+		for i := range list {
+			if s := &list[i]; s.Role == Dialer {
+				p.observeDialer(s)
+			}
+		}
+	}
+}
+
+func (p *Plan) step(c *corev1.Container, phase Phase, index int) Step {
+	s := Step{Name: c.Name, Phase: phase, Index: index, UID: NoID, GID: NoID}
+	if k, ok := p.Env.Catalogue.names[c.Name]; ok {
+		s.Injector, s.Role = k.injector, k.role
+	}
+	if ps := p.Target.Spec.SecurityContext; ps != nil {
+		s.UID, s.GID = orID(ps.RunAsUser, s.UID), orID(ps.RunAsGroup, s.GID)
+	}
+	if cs := c.SecurityContext; cs != nil {
+		s.UID, s.GID = orID(cs.RunAsUser, s.UID), orID(cs.RunAsGroup, s.GID)
+	}
+	s.Gated = c.Lifecycle != nil && c.Lifecycle.PostStart != nil || phase == Native && c.StartupProbe != nil
+	return s
+}
+
+func orID(id *int64, other int64) int64 {
+	if id == nil {
+		return other
+	}
+	return *id
+}
+
+// observeMesh finds the redirect of one mesh. A container that only bears the proxy's name is the user's own, given to
+// customise the injection to come, unless the injector's mark or its installer is there too.
+func (p *Plan) observeMesh(injector *Injector) {
+	var installer, proxy *Step
+	for _, list := range [...][]Step{p.Inits, p.Mains} {
+		for i := range list {
+			switch s := &list[i]; {
+			case s.Injector != injector:
+			case s.Role == Proxy:
+				proxy = s
+			case s.Role == Installer || s.Role == Validator:
+				installer = s
+			}
+		}
+	}
+	if installer == nil {
+		if proxy != nil && !injector.Marked(p.Target) {
+			proxy.Injector, proxy.Role = nil, Own
+		}
+		return
+	}
+	m := Mesh{Injector: injector, CNI: TriOf(installer.Role == Validator), ProxyUID: NoID, ProxyGID: NoID}
+	var proxyContainer *corev1.Container
+	if proxy != nil {
+		m.Native = TriOf(proxy.Phase == Native)
+		m.Hold = TriOf(proxy.Phase == Main && proxy.Gated && proxy.Index == 0)
+		m.ProxyUID, m.ProxyGID = proxy.UID, proxy.GID
+		proxyContainer = p.Container(proxy)
+	}
+	for _, h := range p.Target.Namespace.Hooks {
+		if h.Injector == injector && h.Matches(p.Target.Meta.Labels) != No {
+			m.Settings = h.Settings
+		}
+	}
+	injector.Observe(p, &m, p.Container(installer), proxyContainer)
+	p.Meshes = append(p.Meshes, m)
+}
+
+func (p *Plan) observeDialer(s *Step) {
+	to, ok := s.Injector.Dials(p, p.Container(s))
+	if !ok {
+		to, ok = p.Env.Addresses[s.Injector.Name]
+	}
+	if ok {
+		s.To = append(s.To, p.Env.resolve(to, p.Target.Namespace.Name))
+	}
+}
+
+// Container returns the container behind a step, nil for one that is still to come.
+func (p *Plan) Container(s *Step) *corev1.Container {
+	switch {
+	case s.Index < 0:
+		return nil
+	case s.Phase == Main:
+		return &p.Target.Spec.Containers[s.Index]
+	}
+	return &p.Target.Spec.InitContainers[s.Index]
+}
+
+// Mesh returns the plan's redirect by the given injector, or nil.
+func (p *Plan) Mesh(injector *Injector) *Mesh {
+	for i := range p.Meshes {
+		if p.Meshes[i].Injector == injector {
+			return &p.Meshes[i]
+		}
+	}
+	return nil
+}
+
+// Doubt notes that a prediction is not certain, and why.
+func (p *Plan) Doubt(why string) {
+	if !slices.Contains(p.Doubts, why) {
+		p.Doubts = append(p.Doubts, why)
+	}
+}

@@ -1,0 +1,129 @@
+package injectors
+
+import (
+	"slices"
+	"strings"
+)
+
+// predict follows the API server's call order through the hooks that are still to come. A hook has run where its
+// injector's mark is on the pod. The API server makes one more round at most, and calls in it only hooks that ask for it
+// (IfNeeded) and that were called before; a hook without its mark is not called for the first time then
+// (k8s.io/apiserver, pkg/admission/plugin/webhook/mutating/dispatcher.go at 0.36).
+func (p *Plan) predict(horizon Horizon) {
+	hooks := p.Target.Namespace.Hooks
+	recallable := false
+	if horizon == Rest {
+		if self := slices.IndexFunc(hooks, func(h *Hook) bool { return h.Self }); self >= 0 {
+			recallable = hooks[self].Reinvoked
+			hooks = hooks[self+1:]
+		}
+	}
+	// In the extra round somebody's mark is there already: hooks without one have had their chance.
+	firstRound := !slices.ContainsFunc(hooks, p.hasRun)
+	for _, h := range hooks {
+		if h.Injector == nil || h.Injector.Inject == nil {
+			continue
+		}
+		switch {
+		case p.hasRun(h):
+			if h.Reinvoked {
+				p.again(h)
+			}
+		case firstRound && p.willAct(h):
+			p.comes(h)
+		}
+	}
+	p.Recalled = recallable && p.Coming
+	if !p.Coming {
+		return
+	}
+	for _, h := range hooks {
+		if h.Reinvoked && h.Injector != nil && h.Injector.Inject != nil && h.Matches(p.Target.Meta.Labels) != No {
+			if m := p.Mesh(h.Injector); m != nil {
+				h.Injector.Inject(p, h.settings())
+			}
+		}
+	}
+}
+
+func (p *Plan) hasRun(h *Hook) bool {
+	return h.Injector != nil && h.Injector.Marked != nil && h.Matches(p.Target.Meta.Labels) != No && h.Injector.Marked(p.Target)
+}
+
+// willAct tells whether the hook will change the pod. Where that cannot be said it is taken for granted, and doubted.
+func (p *Plan) willAct(h *Hook) bool {
+	matches := h.Matches(p.Target.Meta.Labels)
+	if matches == No {
+		return false
+	}
+	wants := h.Injector.Wants(p.Target, h.settings())
+	if wants == No {
+		return false
+	}
+	if matches == Unknown {
+		p.Doubt("webhook " + h.Name + " has matchConditions")
+	}
+	if wants == Unknown {
+		p.Doubt("whether " + h.Injector.Title + " acts on the pod cannot be said")
+	}
+	return true
+}
+
+func (p *Plan) comes(h *Hook) {
+	p.Coming = true
+	h.Injector.Inject(p, h.settings())
+	if m := p.Mesh(h.Injector); m != nil {
+		m.Coming = true
+		m.Settings = h.Settings
+		p.doubtMode(m, h)
+	}
+}
+
+// again runs a hook that has left its mark and will be called once more.
+func (p *Plan) again(h *Hook) {
+	if p.Mesh(h.Injector) == nil {
+		return
+	}
+	h.Injector.Inject(p, h.settings())
+	m := p.Mesh(h.Injector)
+	m.Again = true
+	m.Settings = h.Settings
+}
+
+func (p *Plan) doubtMode(m *Mesh, h *Hook) {
+	if m.CNI != Unknown && m.Native != Unknown {
+		return
+	}
+	why := "the mode of " + m.Injector.Title + " is not known"
+	if missing := h.settings().Missing; len(missing) > 0 {
+		why += " (" + strings.Join(missing, "; ") + ")"
+	}
+	p.Doubt(why)
+}
+
+// Add puts a container that an injector adds into the plan: before all others of its list, or after them.
+func (p *Plan) Add(s Step, front bool) {
+	s.Index = -1
+	list := &p.Inits
+	if s.Phase == Main {
+		list = &p.Mains
+	}
+	if front {
+		*list = slices.Insert(*list, 0, s)
+		return
+	}
+	*list = append(*list, s)
+}
+
+// Take removes the injector's containers with the given role from the plan and returns the first of them.
+func (p *Plan) Take(injector *Injector, role Role) (Step, bool) {
+	for _, list := range [...]*[]Step{&p.Inits, &p.Mains} {
+		for i := range *list {
+			if s := (*list)[i]; s.Injector == injector && s.Role == role {
+				*list = slices.Delete(*list, i, i+1)
+				return s, true
+			}
+		}
+	}
+	return Step{}, false
+}

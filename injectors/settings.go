@@ -1,0 +1,112 @@
+package injectors
+
+import (
+	"net/netip"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// Settings is what a cluster says about one injector (one revision of it). What could not be read is Unknown or empty.
+type Settings struct {
+	CNI    Tri // the redirect comes from a node plugin, not from an init container
+	Native Tri // the proxy is a native sidecar where the pod does not say otherwise
+	Hold   Tri // the app waits for the proxy where the pod does not say otherwise
+	// HoldFixed tells that a pod cannot undo Hold (Istio's values.global.proxy.holdApplicationUntilProxyStarts).
+	HoldFixed bool
+	// Lifecycle tells that the mesh gives the proxy a lifecycle of its own, in which hold is lost.
+	Lifecycle bool
+	// Ungated tells that the proxy has no startup probe: a native sidecar then holds nobody back.
+	Ungated bool
+
+	// Mesh-wide capture, used where the pod does not say otherwise: raw, in the injector's own syntax.
+	ExcludeCIDRs, IncludeCIDRs, ExcludePorts, IncludePorts string
+	DNS                                                    Tri
+
+	// Never and Always are the injector's own selectors on pod labels; Policy tells whether it injects by default.
+	Never, Always []labels.Selector
+	Policy        Tri
+
+	// ProxyUID is the proxy's uid and gid, 0 where the injector's usual one holds.
+	ProxyUID int64
+
+	// Address is where the injected container connects to, for injectors that dial.
+	Address string
+	// UID and GID of the injected container, 0 where the injector's usual ones hold.
+	UID, GID int64
+
+	// Missing names what could not be read: "ConfigMap istio-system/istio: forbidden".
+	Missing []string
+}
+
+// unknownSettings stands for a mesh of which nothing can be read.
+func unknownSettings() *Settings { return &Settings{} }
+
+// Service is what a plan needs of a Service.
+type Service struct {
+	ClusterIPs []netip.Addr // empty for a headless or an external one
+	Ports      []uint16
+}
+
+// Sources are the objects from which injectors read their settings, reduced to what matters.
+type Sources struct {
+	ConfigMaps  map[string]map[string]string // "namespace/name" to data
+	Deployments []Deployment
+	Kubelets    []string // one version a node; nil when nodes cannot be read
+	Namespaces  []string // the namespaces in which meshes live
+	Missing     []string // what could not be read, and why
+}
+
+// Deployment is an injector's Deployment, reduced.
+type Deployment struct {
+	Namespace, Name string
+	Labels          map[string]string
+	Env             map[string]string // literal values of all containers
+}
+
+// ConfigMap returns the data of the named ConfigMap in the first mesh namespace that has it.
+func (s *Sources) ConfigMap(name string) (map[string]string, bool) {
+	for _, ns := range s.Namespaces {
+		if data, ok := s.ConfigMaps[ns+"/"+name]; ok {
+			return data, true
+		}
+	}
+	return nil, false
+}
+
+// DeploymentLabelled returns the first Deployment that carries the labels.
+func (s *Sources) DeploymentLabelled(want map[string]string) (*Deployment, bool) {
+	for i := range s.Deployments {
+		if labels.SelectorFromSet(want).Matches(labels.Set(s.Deployments[i].Labels)) {
+			return &s.Deployments[i], true
+		}
+	}
+	return nil, false
+}
+
+// resolve fills in the addresses of an endpoint: literal ones, and the ClusterIPs of a Service named in the usual forms
+// (name.namespace.svc, name.namespace.svc.cluster.local, name.namespace; a bare name means the pod's own namespace).
+func (e *Env) resolve(to Endpoint, namespace string) Endpoint {
+	if len(to.Addrs) > 0 || to.Host == "" {
+		return to
+	}
+	if a, err := netip.ParseAddr(to.Host); err == nil {
+		to.Addrs = []netip.Addr{a}
+		return to
+	}
+	if e.Services == nil {
+		return to
+	}
+	name, rest, dotted := strings.Cut(to.Host, ".")
+	if dotted {
+		var domain string
+		namespace, domain, _ = strings.Cut(rest, ".")
+		if domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.") {
+			return to
+		}
+	}
+	if svc, ok := e.Services(namespace, name); ok {
+		to.Addrs = svc.ClusterIPs
+	}
+	return to
+}
