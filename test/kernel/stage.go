@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -18,9 +20,10 @@ import (
 // Both ends of the link are documentation addresses (RFC 5737), which no destination needs.
 const linkPrefix = "192.0.2.0/24"
 
-// The pod's side. Without a routable address istio-iptables leaves without a rule and without a complaint.
+// The pod's side. Without a routable address istio-iptables leaves without a rule and without a complaint. The index is
+// not the one of the other end: to a kernel that finds both the same the link is no veth, and up within a second or so.
 const podLink = `link set lo up
-link add eth0 type veth peer name eth0 netns /proc/self/fd/3
+link add eth0 index 10 type veth peer name eth0 netns /proc/self/fd/3
 addr add 192.0.2.2/24 dev eth0
 link set eth0 up
 route add default via 192.0.2.1
@@ -70,7 +73,30 @@ func (s *stage) link(ctx context.Context) error {
 			return fmt.Errorf("link the namespaces: %w: %s", err, out)
 		}
 	}
-	return nil
+	return errors.Join(s.pod.awaitLink(ctx), s.world.awaitLink(ctx))
+}
+
+// awaitLink returns when the namespace's end of the link carries packets. What is sent before is lost, and sent again a
+// second later.
+func (ns namespace) awaitLink(ctx context.Context) error {
+	return ns.do(root(), func() error {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			link, err := net.InterfaceByName("eth0")
+			if err != nil {
+				return err
+			}
+			if link.Flags&net.FlagRunning != 0 {
+				return nil
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return fmt.Errorf("wait for the link: %w", ctx.Err())
+			}
+		}
+	})
 }
 
 // output runs cmd in ns and returns what it wrote to both streams.
