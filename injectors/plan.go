@@ -2,6 +2,7 @@ package injectors
 
 import (
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -116,6 +117,8 @@ type Env struct {
 	Services func(namespace, name string) (Service, bool)
 	// Addresses are configured destinations by injector name, used where the pod and the cluster do not say.
 	Addresses map[string]Endpoint
+	// Now tells the time, for exemptions that end; nil where no time is to be had.
+	Now func() time.Time
 }
 
 // Certain tells that the plan rests on nothing that is not known.
@@ -260,4 +263,19 @@ func (p *Plan) Doubt(why string) {
 	if !slices.Contains(p.Doubts, why) {
 		p.Doubts = append(p.Doubts, why)
 	}
+}
+
+// Acts tells whether the injector has changed the pod, or will.
+func (p *Plan) Acts(injector *Injector) bool {
+	if injector.Marked(p.Target) {
+		return true
+	}
+	for _, list := range [...][]Step{p.Inits, p.Mains} {
+		for i := range list {
+			if list[i].Injector == injector {
+				return true
+			}
+		}
+	}
+	return false
 }

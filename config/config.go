@@ -1,0 +1,290 @@
+// Package config is Holdfast's configuration file: its shape, its defaults, and what is wrong with a given one. It reads
+// bytes, never files.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
+)
+
+// APIVersion and Kind head a configuration file.
+const (
+	APIVersion = "config.holdfast.dev/v1alpha1"
+	Kind       = "Configuration"
+)
+
+// Names of the remedies, as configuration files, audit records and the annotation holdfast.dev/applied spell them.
+const (
+	Hold           = "hold"
+	StartFirst     = "start-first"
+	RestoreSidecar = "restore-sidecar"
+	Reorder        = "reorder"
+	ExemptIdentity = "exempt-identity"
+	ExemptAddress  = "exempt-address"
+	ExemptPort     = "exempt-port"
+)
+
+// Remedies returns the names of all remedies, in the order in which they are tried.
+func Remedies() []string {
+	return []string{Hold, StartFirst, RestoreSidecar, Reorder, ExemptIdentity, ExemptAddress, ExemptPort}
+}
+
+// Config is a configuration file.
+type Config struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// DefaultMode is the mode of namespaces without the label holdfast.dev/mode, where Holdfast is installed cluster-wide.
+	DefaultMode Mode `json:"defaultMode"`
+	// Workloads says what happens to a workload whose pods certainly cannot start: refuse (default) or warn.
+	Workloads Workloads `json:"workloads"`
+	// TemplateHold says whether hold is added to the templates of workloads.
+	TemplateHold bool `json:"templateHold"`
+	// MeshNamespaces are the namespaces in which meshes keep their settings.
+	MeshNamespaces []string `json:"meshNamespaces"`
+
+	// Rules sets the severity of rules, by code or by name; off switches a rule off.
+	Rules map[string]string `json:"rules,omitempty"`
+	// Remedies switches remedies on or off, by name.
+	Remedies map[string]bool `json:"remedies,omitempty"`
+	// KeepOrder lists the kinds of owners (Kind, or Kind.group) whose pods are never reordered: their controllers compare
+	// the pods they made with the pods they find.
+	KeepOrder []string `json:"keepOrder,omitempty"`
+	// ExemptAnnotations says whether a pod may exempt itself with holdfast.dev/exempt.
+	ExemptAnnotations bool `json:"exemptAnnotations"`
+
+	// Meshes says what cannot be read of a mesh, or overrides what was read.
+	Meshes []Mesh `json:"meshes,omitempty"`
+	// Dialers says where injected containers connect to, where neither the pod nor the cluster says it.
+	Dialers []Dialer `json:"dialers,omitempty"`
+
+	severities map[string]report.Severity
+}
+
+// Mesh is what a configuration file says of one revision of a mesh. Fields that are absent leave what was read.
+type Mesh struct {
+	Injector   string  `json:"injector"`
+	Revision   string  `json:"revision,omitempty"` // every revision where empty
+	CNI        *bool   `json:"cni,omitempty"`
+	Native     *bool   `json:"native,omitempty"`
+	Hold       *bool   `json:"hold,omitempty"`
+	DNSCapture *bool   `json:"dnsCapture,omitempty"`
+	Lifecycle  *bool   `json:"lifecycle,omitempty"`
+	ExcludeIPs *string `json:"excludeOutboundIPRanges,omitempty"`
+	ProxyUID   *int64  `json:"proxyUID,omitempty"`
+}
+
+// Dialer is where an injector's container connects to.
+type Dialer struct {
+	Injector string `json:"injector"`
+	Address  string `json:"address,omitempty"` // HOST:PORT or a URL
+	// CIDRs are the address ranges behind a name that is no Service of the cluster.
+	CIDRs []string `json:"cidrs,omitempty"`
+}
+
+// Default returns the configuration that holds where there is no file.
+func Default() *Config {
+	c, err := Load([]byte("{}"))
+	if err != nil {
+		panic("the default configuration is invalid: " + err.Error())
+	}
+	return c
+}
+
+// Load reads a configuration file: YAML or JSON, unknown and repeated keys are errors. Everything that is wrong with it is
+// reported at once, each with its path.
+func Load(data []byte) (*Config, error) {
+	c := &Config{
+		APIVersion:        APIVersion,
+		Kind:              Kind,
+		DefaultMode:       Audit,
+		Workloads:         RefuseWorkloads,
+		TemplateHold:      true,
+		MeshNamespaces:    []string{"istio-system"},
+		ExemptAnnotations: true,
+	}
+	if err := yaml.UnmarshalStrict(data, c); err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: "))
+	}
+	if err := c.validate().ToAggregate(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config) validate() field.ErrorList {
+	var errs field.ErrorList
+	if c.APIVersion != APIVersion {
+		errs = append(errs, field.NotSupported(field.NewPath("apiVersion"), c.APIVersion, []string{APIVersion}))
+	}
+	if c.Kind != Kind {
+		errs = append(errs, field.NotSupported(field.NewPath("kind"), c.Kind, []string{Kind}))
+	}
+	c.severities = map[string]report.Severity{}
+	for _, rule := range slices.Sorted(maps.Keys(c.Rules)) {
+		severity, err := report.ParseSeverity(c.Rules[rule])
+		if err != nil {
+			errs = append(errs, field.NotSupported(field.NewPath("rules").Key(rule), c.Rules[rule], []string{"off", "info", "warning", "error"}))
+		}
+		c.severities[rule] = severity
+	}
+	for _, remedy := range slices.Sorted(maps.Keys(c.Remedies)) {
+		if !slices.Contains(Remedies(), remedy) {
+			errs = append(errs, field.NotSupported(field.NewPath("remedies").Key(remedy), remedy, Remedies()))
+		}
+	}
+	names := c.injectorNames()
+	for i, m := range c.Meshes {
+		if !slices.Contains(names, m.Injector) {
+			errs = append(errs, field.NotSupported(field.NewPath("meshes").Index(i).Child("injector"), m.Injector, names))
+		}
+	}
+	for i, d := range c.Dialers {
+		errs = append(errs, d.validate(field.NewPath("dialers").Index(i), names)...)
+	}
+	return errs
+}
+
+func (c *Config) injectorNames() []string {
+	var names []string
+	for _, i := range injectors.Builtin() {
+		names = append(names, i.Name)
+	}
+	return names
+}
+
+func (d *Dialer) validate(path *field.Path, names []string) field.ErrorList {
+	var errs field.ErrorList
+	if !slices.Contains(names, d.Injector) {
+		errs = append(errs, field.NotSupported(path.Child("injector"), d.Injector, names))
+	}
+	if _, err := d.endpoint(); err != nil {
+		errs = append(errs, field.Invalid(path.Child("address"), d.Address, err.Error()))
+	}
+	for i, cidr := range d.CIDRs {
+		if _, err := injectors.ParseCIDRs(cidr); err != nil || cidr == "" {
+			errs = append(errs, field.Invalid(path.Child("cidrs").Index(i), cidr, "must be one address range, such as 203.0.113.0/24"))
+		}
+	}
+	return errs
+}
+
+func (d *Dialer) endpoint() (injectors.Endpoint, error) {
+	var to injectors.Endpoint
+	switch {
+	case strings.Contains(d.Address, "://"):
+		var ok bool
+		if to, ok = injectors.ParseURL(d.Address); !ok {
+			return to, fmt.Errorf("not a URL with a host")
+		}
+	case d.Address != "":
+		var err error
+		if to, err = injectors.ParseHostPort(d.Address); err != nil {
+			return to, err
+		}
+	}
+	return to, nil
+}
+
+// Severity returns the severity that a rule has under this configuration.
+func (c *Config) Severity(t *report.Topic) report.Severity {
+	if s, ok := c.severities[t.Code]; ok {
+		return s
+	}
+	if s, ok := c.severities[t.Name]; ok {
+		return s
+	}
+	return t.Severity
+}
+
+// CheckRules tells which keys under rules name no rule. The topics are given because rules know the configuration, not the
+// other way round.
+func (c *Config) CheckRules(topics []report.Topic) error {
+	var errs field.ErrorList
+	for _, key := range slices.Sorted(maps.Keys(c.Rules)) {
+		if !slices.ContainsFunc(topics, func(t report.Topic) bool { return t.Code == key || t.Name == key }) {
+			errs = append(errs, field.Invalid(field.NewPath("rules").Key(key), key, "no rule has this code or name; see holdfast explain"))
+		}
+	}
+	return errs.ToAggregate()
+}
+
+// Remedy tells whether a remedy is switched on. Those that reach further than the containers in need are off unless asked for.
+func (c *Config) Remedy(name string) bool {
+	if on, ok := c.Remedies[name]; ok {
+		return on
+	}
+	return name != ExemptIdentity && name != ExemptPort
+}
+
+// Catalogue returns the injectors that are known under this configuration.
+func (c *Config) Catalogue() *injectors.Catalogue {
+	return injectors.NewCatalogue(injectors.Builtin()...)
+}
+
+// Addresses returns the configured destinations by injector name.
+func (c *Config) Addresses() map[string]injectors.Endpoint {
+	out := make(map[string]injectors.Endpoint, len(c.Dialers))
+	for i := range c.Dialers {
+		if to, err := c.Dialers[i].endpoint(); err == nil && to.Known() {
+			out[c.Dialers[i].Injector] = to
+		}
+	}
+	return out
+}
+
+// Ranges returns the configured address ranges behind the destination of an injector's container.
+func (c *Config) Ranges(injector string) []netip.Prefix {
+	var out []netip.Prefix
+	for i := range c.Dialers {
+		if c.Dialers[i].Injector != injector {
+			continue
+		}
+		for _, cidr := range c.Dialers[i].CIDRs {
+			ranges, _ := injectors.ParseCIDRs(cidr) // validated when loaded
+			out = append(out, ranges...)
+		}
+	}
+	return out
+}
+
+// Override returns the settings of a mesh with what the configuration says of it; what was read is not changed.
+func (c *Config) Override(injector, revision string, read *injectors.Settings) *injectors.Settings {
+	out := *read
+	for i := range c.Meshes {
+		m := &c.Meshes[i]
+		if m.Injector != injector || m.Revision != "" && m.Revision != revision {
+			continue
+		}
+		override(&out.CNI, m.CNI)
+		override(&out.Native, m.Native)
+		override(&out.Hold, m.Hold)
+		override(&out.DNS, m.DNSCapture)
+		if m.Lifecycle != nil {
+			out.Lifecycle = *m.Lifecycle
+		}
+		if m.ExcludeIPs != nil {
+			out.ExcludeCIDRs = *m.ExcludeIPs
+		}
+		if m.ProxyUID != nil {
+			out.ProxyUID = *m.ProxyUID
+		}
+	}
+	return &out
+}
+
+func override(t *injectors.Tri, said *bool) {
+	if said != nil {
+		*t = injectors.TriOf(*said)
+	}
+}

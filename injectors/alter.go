@@ -1,0 +1,71 @@
+package injectors
+
+import "slices"
+
+// LostSidecar tells that the container is an injector's proxy among the init containers without restartPolicy: Always: it
+// never ends, and the pod waits for it for ever.
+func (s *Step) LostSidecar() bool { return s.Phase == Init && s.Role == Proxy }
+
+// Moved returns the plan in which the init container at from stands at to, all others in their order. Steps know their
+// place in the pod no more.
+func (p *Plan) Moved(from, to int) *Plan {
+	out := *p
+	s := p.Inits[from]
+	out.Inits = append(make([]Step, 0, len(p.Inits)), p.Inits[:from]...)
+	out.Inits = append(out.Inits, p.Inits[from+1:]...)
+	out.Inits = slices.Insert(out.Inits, to, s)
+	for i := range out.Inits {
+		if out.Inits[i].Index >= 0 {
+			out.Inits[i].Index = i
+		}
+	}
+	out.walk()
+	return &out
+}
+
+// Held returns the plan in which the app waits for the mesh's proxy.
+func (p *Plan) Held(injector *Injector) *Plan {
+	out := *p
+	out.Meshes = slices.Clone(p.Meshes)
+	if m := out.Mesh(injector); m != nil && m.Native == No {
+		m.Hold = Yes
+	}
+	out.Mains = slices.Clone(p.Mains)
+	for i, s := range out.Mains {
+		if s.Injector == injector && s.Role == Proxy {
+			s.Gated = true
+			out.Mains = slices.Insert(slices.Delete(out.Mains, i, i+1), 0, s)
+			break
+		}
+	}
+	out.walk()
+	return &out
+}
+
+// Follows tells whether a hook of the injector that matches the pod is called after ours, or again after it: what we write
+// on a pod's first pass it reads.
+func (p *Plan) Follows(injector *Injector) bool {
+	self := slices.IndexFunc(p.Target.Namespace.Hooks, func(h *Hook) bool { return h.Self })
+	for i, h := range p.Target.Namespace.Hooks {
+		if h.Injector == injector && (i > self || h.Reinvoked) && h.Matches(p.Target.Meta.Labels) != No {
+			return true
+		}
+	}
+	return false
+}
+
+// SeenFinished tells whether we were called once more after the last injector had changed the pod: our hook is reinvoked,
+// or nobody comes after it.
+func (p *Plan) SeenFinished() bool {
+	hooks := p.Target.Namespace.Hooks
+	self := slices.IndexFunc(hooks, func(h *Hook) bool { return h.Self })
+	if self < 0 || hooks[self].Reinvoked {
+		return true
+	}
+	for _, h := range hooks[self+1:] {
+		if p.hasRun(h) {
+			return false
+		}
+	}
+	return true
+}

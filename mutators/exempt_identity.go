@@ -1,0 +1,36 @@
+package mutators
+
+import (
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+)
+
+// exemptIdentity runs the injected dialer in the proxy's group, which the redirect lets through.
+func exemptIdentity() Remedy {
+	return Remedy{
+		Name:  config.ExemptIdentity,
+		Title: "The injected dialer runs in the proxy's group: the narrowest exemption there is, and one that frees names too.",
+		Never: "unless switched on; on the user's own containers; where the redirect knows no group.",
+		act: func(d *draft) {
+			if !d.finished() {
+				return
+			}
+			for i := range d.plan.Inits {
+				s := &d.plan.Inits[i]
+				if d.late == 0 || !needy(d.plan, s) || s.Declared || s.Index < 0 {
+					continue
+				}
+				to, _, _ := d.plan.Late(s)
+				m := d.plan.Blocks(s, to).Mesh
+				if m == nil || len(m.Capture.GIDs) == 0 || m.ProxyGID == injectors.NoID {
+					continue
+				}
+				gid := m.ProxyGID
+				c := change{container: s.Index, group: &gid}
+				if plan := d.after(c); lateIn(plan) < d.late {
+					d.keep(plan, c)
+				}
+			}
+		},
+	}
+}

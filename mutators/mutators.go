@@ -1,0 +1,180 @@
+// Package mutators holds the remedies: ways to put a plan right, one file each, and the choice between them. A remedy
+// proposes explicit changes to the pod; the choice keeps only those after which the plan is better. It never names an
+// injector and never does I/O.
+package mutators
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+)
+
+// AppliedAnnotation names the remedies that changed a pod. It is for people and never read to decide anything.
+const AppliedAnnotation = "holdfast.dev/applied"
+
+// When says from where the choice looks at the pod.
+type When uint8
+
+// Mutating is in /mutate, where changes still take effect. Hindsight is in /validate, where every hook has run: the outcome
+// is what enforce mode would have done on the way there.
+const (
+	Mutating When = iota
+	Hindsight
+)
+
+// Remedy is one way to put a plan right.
+type Remedy struct {
+	Name  string
+	Title string
+	// Says where the remedy does not act, for the documentation.
+	Never string
+
+	act func(d *draft)
+}
+
+// All returns the remedies in the order in which they are tried: what adds least comes first.
+func All() []Remedy {
+	return []Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()}
+}
+
+// Outcome is what the remedies make of a pod.
+type Outcome struct {
+	Patch    Patch
+	Remedies []string // in the order in which they were applied
+	Plan     *injectors.Plan
+}
+
+// Choose puts a plan right as far as the remedies can. A plan that needs nothing gets an empty outcome.
+func Choose(p *injectors.Plan, c *config.Config, when When) Outcome {
+	d := draft{plan: p, config: c, when: when, horizon: injectors.Rest}
+	switch {
+	case p.Target.Template():
+		d.horizon = injectors.All
+	case when == Hindsight:
+		d.horizon = injectors.Fact
+	}
+	d.look()
+	// Most pods need nothing: nothing is built for them.
+	if d.late == 0 && !d.races && !d.lost {
+		return Outcome{Plan: p}
+	}
+	for _, r := range [...]Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()} {
+		if c.Remedy(r.Name) && (!p.Target.Template() || r.Name == config.Hold) {
+			d.name = r.Name
+			r.act(&d)
+		}
+	}
+	d.stamp()
+	return Outcome{Patch: d.patch, Remedies: d.applied, Plan: d.plan}
+}
+
+// draft is a pod being put right.
+type draft struct {
+	plan    *injectors.Plan
+	config  *config.Config
+	when    When
+	horizon injectors.Horizon
+
+	name    string // of the remedy that acts
+	patch   Patch
+	applied []string
+
+	late  int  // dialers that cannot reach their destination
+	races bool // an app that may start before its proxy
+	lost  bool // a native sidecar that is one no more
+}
+
+// look finds what there is to put right. Pods that are exempt from the rule are left alone by its remedies.
+func (d *draft) look() {
+	t := d.plan.Target
+	d.late, d.races, d.lost = 0, false, false
+	for i := range d.plan.Inits {
+		s := &d.plan.Inits[i]
+		if _, late, dns := d.plan.Late(s); late || dns {
+			d.late++
+		}
+		if s.LostSidecar() {
+			d.lost = true
+		}
+	}
+	if d.late > 0 && d.config.Exempt(t, "HF101", "late-dialer", d.plan.Env.Now) {
+		d.late = 0
+	}
+	for i := range d.plan.Meshes {
+		m := &d.plan.Meshes[i]
+		d.races = d.races || m.Native != injectors.Yes && m.Hold != injectors.Yes
+	}
+	if d.races && d.config.Exempt(t, "HF103", "proxy-race", d.plan.Env.Now) {
+		d.races = false
+	}
+}
+
+// after returns the plan that the changes would lead to.
+func (d *draft) after(changes ...change) *injectors.Plan {
+	t := d.plan.Target
+	for _, c := range changes {
+		t = apply(t, c)
+	}
+	return injectors.New(t, d.plan.Env, d.horizon)
+}
+
+// keep makes the changes part of the outcome; plan is what they lead to.
+func (d *draft) keep(plan *injectors.Plan, changes ...change) {
+	t := d.plan.Target
+	for _, c := range changes {
+		d.patch.append(t, c)
+		t = apply(t, c)
+	}
+	plan.Target = t
+	d.plan = plan
+	if !slices.Contains(d.applied, d.name) {
+		d.applied = append(d.applied, d.name)
+	}
+	d.look()
+}
+
+// stamp notes on a pod which remedies changed it. Names that an earlier pass noted stay.
+func (d *draft) stamp() {
+	if d.patch.Empty() || d.plan.Target.Template() {
+		return
+	}
+	before := d.plan.Target.Annotation(AppliedAnnotation)
+	names := make([]string, 0, 4)
+	for _, r := range config.Remedies() {
+		if slices.Contains(d.applied, r) || slices.Contains(strings.Split(before, ","), r) {
+			names = append(names, r)
+		}
+	}
+	d.patch.append(d.plan.Target, change{annotation: AppliedAnnotation, value: strings.Join(names, ",")})
+}
+
+// secondPass tells whether we will see the pod once more, finished, and can put it right then. The second pass sees what
+// every injector did and guesses nothing, so whatever can wait for it does.
+func (d *draft) secondPass(m *injectors.Mesh) bool {
+	return d.plan.Coming && d.plan.Recalled && (d.mayReorder() || m != nil && m.Late)
+}
+
+// mayReorder tells whether the init containers of this pod may be moved at all.
+func (d *draft) mayReorder() bool {
+	if !d.config.Remedy(config.Reorder) {
+		return false
+	}
+	owner := metav1.GetControllerOfNoCopy(d.plan.Target.Meta)
+	if owner == nil {
+		return true
+	}
+	group, _, _ := strings.Cut(owner.APIVersion, "/")
+	return !slices.Contains(d.config.KeepOrder, owner.Kind) && !slices.Contains(d.config.KeepOrder, owner.Kind+"."+group)
+}
+
+// finished tells whether the init containers lie as they will: nobody who adds any is still to come.
+func (d *draft) finished() bool {
+	if d.when == Hindsight {
+		return d.plan.SeenFinished()
+	}
+	return !d.plan.Coming
+}

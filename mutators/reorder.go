@@ -1,0 +1,62 @@
+package mutators
+
+import (
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+)
+
+// reorder moves a dialer to the nearest place among the init containers where it has the network.
+func reorder() Remedy {
+	return Remedy{
+		Name:  config.Reorder,
+		Title: "The dialer moves before the redirect, or behind the proxy: the least distance, all other containers in their order.",
+		Never: "on a pod that injectors still have to change, on owners listed under keepOrder, on containers that are not known or declared to need the network.",
+		act: func(d *draft) {
+			if !d.finished() || !d.mayReorder() || d.late == 0 {
+				return
+			}
+			// Those that move to the front go in their order and those that move to the back against it: that keeps the
+			// order among them.
+			for i := 0; i < len(d.plan.Inits); i++ {
+				d.move(i, i-1, -1, -1)
+			}
+			for i := len(d.plan.Inits) - 1; i >= 0; i-- {
+				d.move(i, i+1, len(d.plan.Inits), 1)
+			}
+		},
+	}
+}
+
+// move tries the places from first to before end, step by step, and keeps the first that cures the dialer and harms nobody.
+func (d *draft) move(i, first, end, step int) {
+	s := &d.plan.Inits[i]
+	if !needy(d.plan, s) || s.Index < 0 {
+		return
+	}
+	for to := first; to != end; to += step {
+		plan := d.plan.Moved(i, to)
+		if needy(plan, &plan.Inits[to]) || lateIn(plan) >= d.late {
+			continue
+		}
+		if step < 0 && d.nearerBehind(i, i-to) {
+			return
+		}
+		d.keep(plan, change{move: true, from: i, to: to})
+		return
+	}
+}
+
+// nearerBehind tells whether a place behind the dialer, nearer than distance, cures it too.
+func (d *draft) nearerBehind(i, distance int) bool {
+	for to := i + 1; to < len(d.plan.Inits) && to-i < distance; to++ {
+		if plan := d.plan.Moved(i, to); !needy(plan, &plan.Inits[to]) && lateIn(plan) < d.late {
+			return true
+		}
+	}
+	return false
+}
+
+func needy(p *injectors.Plan, s *injectors.Step) bool {
+	_, late, dns := p.Late(s)
+	return late || dns
+}

@@ -1,0 +1,64 @@
+package mutators
+
+import (
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+)
+
+// startFirst uses the dialer's own switch to start before every other init container.
+func startFirst() Remedy {
+	return Remedy{
+		Name:  config.StartFirst,
+		Title: "The dialer starts before the redirect: its injector's own switch.",
+		Never: "under CNI (it cures nothing there, and breaks what a native sidecar had cured), where the mode of the mesh is in doubt, and where a second pass will see the finished pod.",
+		act: func(d *draft) {
+			for i := range d.plan.Inits {
+				if d.startFirst(i) {
+					return
+				}
+			}
+		},
+	}
+}
+
+func (d *draft) startFirst(i int) bool {
+	s := &d.plan.Inits[i]
+	_, late, dns := d.plan.Late(s)
+	if !late && !dns || d.late == 0 || s.Injector == nil || s.Injector.First == "" {
+		return false
+	}
+	if _, decided := d.plan.Target.Meta.Annotations[s.Injector.First]; decided {
+		return false
+	}
+	for k := range d.plan.Meshes {
+		if m := &d.plan.Meshes[k]; m.CNI != injectors.No || d.secondPass(m) {
+			return false
+		}
+	}
+	c := change{annotation: s.Injector.First, value: "true"}
+	var plan *injectors.Plan
+	switch {
+	case d.when == Mutating && d.plan.Coming && d.plan.Certain():
+		plan = d.after(c)
+	case d.when == Hindsight && !d.finished() && d.plan.Follows(s.Injector):
+		plan = d.plan.Moved(i, 0)
+	default:
+		return false
+	}
+	if lateIn(plan) >= d.late {
+		return false
+	}
+	d.keep(plan, c)
+	return true
+}
+
+// lateIn counts the dialers that cannot reach their destination.
+func lateIn(p *injectors.Plan) int {
+	n := 0
+	for i := range p.Inits {
+		if _, late, dns := p.Late(&p.Inits[i]); late || dns {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,32 @@
+package validators
+
+import (
+	"holdfast.dev/holdfast/report"
+)
+
+// deadDNS finds dialers whose destination is open while its name cannot be resolved.
+func deadDNS() Rule {
+	return Rule{
+		Topic: report.Topic{
+			Code: "HF106", Name: "dead-dns", Severity: report.Error,
+			Title: "The network is open to the container, names are not",
+			Why: "The mesh captures DNS too. An exempt address does not exempt the query for its name, and until the proxy serves nobody answers it: the container " +
+				"cannot find out where to connect.",
+			Fix: "Give the container an address instead of a name, let it run in the proxy's group (remedy exempt-identity), let it start behind a native sidecar, or switch DNS capture off for the pod.",
+		},
+		check: func(i *inspection) {
+			for k := range i.plan.Inits {
+				s := &i.plan.Inits[k]
+				to, _, dns := i.plan.Late(s)
+				if !dns {
+					continue
+				}
+				fix := "Use its address instead of its name."
+				if s.Injector != nil {
+					fix = "Switch on the remedy exempt-identity, or use an address instead of the name."
+				}
+				i.find(s, i.at(s)+" can reach "+to.String()+" but cannot resolve the name: DNS is captured and no proxy answers yet.", fix)
+			}
+		},
+	}
+}

@@ -1,0 +1,32 @@
+package validators
+
+import (
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/mutators"
+	"holdfast.dev/holdfast/report"
+)
+
+// holdTrap finds hold on pods that do not restart a proxy which gave up.
+func holdTrap() Rule {
+	return Rule{
+		Topic: report.Topic{
+			Code: "HF142", Name: "hold-trap", Severity: report.Warning,
+			Title: "Hold on a pod that will not restart the proxy",
+			Why: "Under hold the proxy's container waits for its proxy and ends when that takes too long (60 s). With restartPolicy OnFailure or Never nobody starts it " +
+				"again, and the pod runs on without a network (istio#45627).",
+			Fix: "Use native sidecars for Jobs, or leave hold out.",
+		},
+		check: func(i *inspection) {
+			if mutators.Restarts(i.target) {
+				return
+			}
+			for k := range i.plan.Meshes {
+				m := &i.plan.Meshes[k]
+				if m.Hold == injectors.Yes && m.Native != injectors.Yes {
+					i.find(nil, "the app is held until the proxy of "+m.Injector.Title+" serves, but restartPolicy "+string(i.target.Spec.RestartPolicy)+
+						" never restarts a proxy that gave up waiting.", "Use a native sidecar, or leave hold out of this pod.")
+				}
+			}
+		},
+	}
+}

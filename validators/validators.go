@@ -1,0 +1,118 @@
+// Package validators holds the rules: what can be wrong with a plan, one file each. A rule reads a plan and says what it
+// finds; it never names an injector, changes nothing and does no I/O.
+package validators
+
+import (
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
+)
+
+// Rule is one thing that can be wrong with a plan.
+type Rule struct {
+	report.Topic
+
+	// Early rules judge what no validating webhook gets to see: pods that the API server rejects before it calls one.
+	Early bool
+
+	check func(c *inspection)
+}
+
+// All returns the rules in the order of their codes. A rule that is not listed is a function that nobody uses.
+func All() []Rule {
+	return []Rule{
+		lateDialer(), cutInit(), proxyRace(), lostSidecar(), deadDNS(),
+		unusableExemption(), misplacedAnnotation(), lateExemption(), wideExemption(), proxyIdentity(),
+		holdTrap(), unknownMode(),
+	}
+}
+
+// Topics returns the fixed texts of all rules.
+func Topics() []report.Topic {
+	all := All()
+	topics := make([]report.Topic, len(all))
+	for i := range all {
+		topics[i] = all[i].Topic
+	}
+	return topics
+}
+
+// Judge returns what the rules find, worst first. Rules that are switched off, and those from which the pod is exempt, say
+// nothing.
+func Judge(p *injectors.Plan, c *config.Config) []report.Finding { return judge(p, c, false) }
+
+// JudgeEarly is Judge for the mutating webhook: only the rules about what would never reach the validating one.
+func JudgeEarly(p *injectors.Plan, c *config.Config) []report.Finding { return judge(p, c, true) }
+
+func judge(p *injectors.Plan, c *config.Config, early bool) []report.Finding {
+	i := inspection{plan: p, config: c, target: p.Target}
+	for _, rule := range [...]func() Rule{
+		lateDialer, cutInit, proxyRace, lostSidecar, deadDNS, unusableExemption, misplacedAnnotation, lateExemption, wideExemption,
+		proxyIdentity, holdTrap, unknownMode,
+	} {
+		i.rule = rule()
+		i.severity = c.Severity(&i.rule.Topic)
+		if early && !i.rule.Early || i.severity == report.Off || c.Exempt(p.Target, i.rule.Code, i.rule.Name, p.Env.Now) {
+			continue
+		}
+		i.rule.check(&i)
+	}
+	report.Sort(i.findings)
+	return i.findings
+}
+
+// inspection is one run of the rules over one plan.
+type inspection struct {
+	plan   *injectors.Plan
+	target *injectors.Target
+	config *config.Config
+
+	rule     Rule
+	severity report.Severity
+	findings []report.Finding
+}
+
+// find reports a finding about a container, or about the whole pod where s is nil.
+func (i *inspection) find(s *injectors.Step, message, fix string) {
+	i.findAs(i.severity, s, message, fix)
+}
+
+// findAs is find with a severity that the rule raises or lowers for this case. Configuration can lower it further.
+func (i *inspection) findAs(severity report.Severity, s *injectors.Step, message, fix string) {
+	if i.severity != i.rule.Severity {
+		severity = i.severity
+	}
+	f := report.Finding{
+		Code: i.rule.Code, Rule: i.rule.Name, Severity: severity,
+		Namespace: i.target.Namespace.Name, Object: i.target.String(), Message: message, Fix: fix,
+	}
+	if s != nil {
+		f.Container, f.Path = s.Name, i.path()+"spec."+i.plan.Field(s)
+	}
+	i.findings = append(i.findings, f)
+}
+
+// path is where the pod lies in the object under review.
+func (i *inspection) path() string {
+	switch {
+	case !i.target.Template():
+		return ""
+	case i.target.Kind == "CronJob":
+		return "spec.jobTemplate.spec.template."
+	}
+	return "spec.template."
+}
+
+// at names a container and its place: "istio-init" (initContainers[1]).
+func (i *inspection) at(s *injectors.Step) string {
+	return `"` + report.Shorten(s.Name, 40) + `" (` + i.plan.Field(s) + `)`
+}
+
+// annotate is the fix that adds an annotation.
+func (i *inspection) annotate(key, value string) string {
+	where := "Annotate the pod: "
+	if i.target.Template() {
+		where = "Annotate the pod template: "
+	}
+	return where + key + `: "` + value + `"`
+}
