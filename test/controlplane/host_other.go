@@ -1,0 +1,17 @@
+//go:build unix && !linux
+
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+var errNoHosts = errors.New("network namespaces need Linux")
+
+// Do says that there are no hosts on this system.
+func (h *Host) Do(func() error) error { return errNoHosts }
+
+// Listen says that there are no hosts on this system.
+func (h *Host) Listen(context.Context, string, string) (net.Listener, error) { return nil, errNoHosts }

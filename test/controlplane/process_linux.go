@@ -1,0 +1,11 @@
+package controlplane
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent puts cmd into a process group of its own and has the kernel kill it when this process ends.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,13 @@
+//go:build unix && !linux
+
+package controlplane
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent puts cmd into a process group of its own. Only Linux can also tie its life to ours.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}
