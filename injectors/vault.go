@@ -32,10 +32,13 @@ const (
 type vault struct {
 	*Injector
 	domain string // vault.hashicorp.com
+	// Names of the environment variables that hold the agent's configuration, and its address.
+	configEnv, addressEnv string
 }
 
 func vaultLike(name, title, domain, facts string) *Injector {
-	v := vault{domain: domain, Injector: &Injector{
+	upper := strings.ToUpper(name)
+	v := vault{domain: domain, configEnv: upper + "_CONFIG", addressEnv: upper + "_ADDR", Injector: &Injector{
 		Name: name, Title: title, Facts: facts,
 		Containers: map[string]Role{name + "-agent-init": Dialer, name + "-agent": Dialer},
 		First:      domain + "/agent-init-first",
@@ -149,11 +152,11 @@ func (v vault) dials(p *Plan, c *corev1.Container) (Endpoint, bool) {
 		switch e := &c.Env[i]; e.Name {
 		case "HTTPS_PROXY":
 			return ParseURL(e.Value)
-		case "VAULT_CONFIG", "BAO_CONFIG":
+		case v.configEnv:
 			if a := configAddress(e.Value); a != "" {
 				address = a
 			}
-		case "VAULT_ADDR", "BAO_ADDR":
+		case v.addressEnv, "BAO_ADDR":
 			if address == "" {
 				address = e.Value
 			}
