@@ -12,7 +12,7 @@ func reorder() Remedy {
 		Title: "The dialer moves before the redirect, or behind the proxy: the least distance, all other containers in their order.",
 		Never: "on a pod that injectors still have to change, on owners listed under keepOrder, on containers that are not known or declared to need the network.",
 		act: func(d *draft) {
-			if !d.finished() || !d.mayReorder() || d.late == 0 {
+			if !d.finished() || !d.mayReorder() || d.late == 0 || !d.aligned() {
 				return
 			}
 			// Those that move to the front go in their order and those that move to the back against it: that keeps the
@@ -25,6 +25,17 @@ func reorder() Remedy {
 			}
 		},
 	}
+}
+
+// aligned tells that the plan has the init containers where the pod has them. It has not where a hook that is called once
+// more will move its own: what is still wrong after that is not cured by moving.
+func (d *draft) aligned() bool {
+	for i := range d.plan.Inits {
+		if d.plan.Inits[i].Index != i {
+			return false
+		}
+	}
+	return true
 }
 
 // move tries the places from first to before end, step by step, and keeps the first that cures the dialer and harms nobody.

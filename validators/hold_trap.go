@@ -2,7 +2,6 @@ package validators
 
 import (
 	"holdfast.dev/holdfast/injectors"
-	"holdfast.dev/holdfast/mutators"
 	"holdfast.dev/holdfast/report"
 )
 
@@ -17,7 +16,7 @@ func holdTrap() Rule {
 			Fix: "Use native sidecars for Jobs, or leave hold out.",
 		},
 		check: func(i *inspection) {
-			if mutators.Restarts(i.target) {
+			if i.target.Restarts() {
 				return
 			}
 			for k := range i.plan.Meshes {

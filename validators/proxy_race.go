@@ -2,7 +2,6 @@ package validators
 
 import (
 	"holdfast.dev/holdfast/injectors"
-	"holdfast.dev/holdfast/mutators"
 	"holdfast.dev/holdfast/report"
 )
 
@@ -29,7 +28,7 @@ func proxyRace() Rule {
 
 func (i *inspection) race(m *injectors.Mesh) {
 	severity, fix := i.severity, ""
-	if mutators.Holdable(i.plan, m) {
+	if i.plan.Holdable(m) {
 		value, decided, err := m.Injector.Hold.Merge(i.target.Annotation(m.Injector.Hold.Key))
 		switch {
 		case err != nil:
