@@ -29,7 +29,7 @@ import (
 const FieldManager = "holdfast-test"
 
 // kindTimeout is how long a kind may take to be served after its CustomResourceDefinition was created.
-const kindTimeout = 30 * time.Second
+const kindTimeout = 10 * time.Second
 
 // applier knows how to reach any object by its kind.
 type applier struct {

@@ -169,7 +169,7 @@ func (s *suite) istiodModes(t *testing.T) {
 		},
 		{
 			"CNI, classic by an old kubelet", IstioOptions{CNI: true, Native: "auto"},
-			[]string{"migrate", "istio-validation"},
+			[]string{"istio-validation", "migrate"},
 		},
 		{
 			"CNI, native", IstioOptions{CNI: true, Native: "true"},

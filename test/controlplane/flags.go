@@ -59,7 +59,7 @@ func (l layout) prepare() (*authority, error) {
 			"localhost", "127.0.0.1", "10.96.0.1", apiServerServerName, "kubernetes.default", "kubernetes.default.svc",
 			"kubernetes.default.svc.cluster.local",
 		}},
-		{"service-accounts", "service-accounts", nil}, // only its key is used, to sign tokens
+		{"service-accounts", "service-accounts", nil}, // to sign tokens
 	} {
 		pair, err := ca.issue(c.user, nil, c.hosts...)
 		if err != nil {
@@ -118,7 +118,7 @@ func (l layout) apiServerFlags() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-signing-key-file=" + l.path("service-accounts.key"),
-		"--service-account-key-file=" + l.path("service-accounts.key"),
+		"--service-account-key-file=" + l.path("service-accounts.crt"),
 		// Webhooks are called at the addresses in EndpointSlices: there is no kube-proxy that would make ClusterIPs work.
 		"--enable-aggregator-routing=true",
 		"--audit-policy-file=" + l.path("audit-policy.yaml"),

@@ -17,8 +17,8 @@ import (
 
 const (
 	netnsDir = "/run/netns"
-	// netnsPrefix marks the namespaces of this package: hf-<pid>-<start time>-<number>-<name>.
-	netnsPrefix = "hf"
+	// netnsPrefix marks the namespaces of this package: hfhost-<pid>-<start time>-<number>-<name>.
+	netnsPrefix = "hfhost"
 	// hostLock is held while an address is picked, so that processes do not pick the same.
 	hostLock = "/run/holdfast-hosts.lock"
 	// maxHosts bounds the hosts of all processes together.

@@ -22,6 +22,7 @@ var errPortTaken = errors.New("port taken by another program")
 type Process struct {
 	name    string
 	logPath string
+	logFrom int64 // where its output begins in the log
 	cmd     *exec.Cmd
 	done    chan struct{}
 	waitErr error // set before done is closed
@@ -37,7 +38,11 @@ func StartProcess(cmd *exec.Cmd, name, logPath string) (*Process, error) {
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	dieWithParent(cmd)
 
-	p := &Process{name: name, logPath: logPath, cmd: cmd, done: make(chan struct{})}
+	info, err := logFile.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open log of %s: %w", name, err)
+	}
+	p := &Process{name: name, logPath: logPath, logFrom: info.Size(), cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// Linux sends the death signal when the thread that forked ends, not the process, so that thread waits here.
@@ -76,7 +81,7 @@ func (p *Process) Err() error {
 	if p.waitErr != nil {
 		ended = p.waitErr.Error()
 	}
-	tail := logTail(p.logPath)
+	tail := p.logTail()
 	err := fmt.Errorf("%s ended: %s; end of %s:\n%s", p.name, ended, p.logPath, tail)
 	if bytes.Contains(tail, []byte("address already in use")) {
 		return fmt.Errorf("%w: %w", errPortTaken, err)
@@ -109,18 +114,19 @@ func (p *Process) signal(s syscall.Signal) {
 	}
 }
 
-func logTail(path string) []byte {
-	f, err := os.Open(path)
+// logTail is the end of what this program printed; an earlier one may have left its own lines in the file.
+func (p *Process) logTail() []byte {
+	f, err := os.Open(p.logPath)
 	if err != nil {
 		return []byte(err.Error())
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > tailSize {
-		if _, err := f.Seek(-tailSize, io.SeekEnd); err != nil {
-			return []byte(err.Error())
-		}
+	info, err := f.Stat()
+	if err != nil {
+		return []byte(err.Error())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, tailSize))
+	from := max(p.logFrom, info.Size()-tailSize)
+	data, err := io.ReadAll(io.NewSectionReader(f, from, tailSize))
 	if err != nil {
 		return []byte(err.Error())
 	}
