@@ -1,0 +1,148 @@
+package cases
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"holdfast.dev/holdfast/injectors"
+)
+
+// Cluster is cluster.yaml: objects of the cluster in their real shapes, and short forms that are expanded into them.
+type Cluster struct {
+	// At says in which webhook the object is seen where it has webhooks: mutate (the default) or validate.
+	At string `json:"at,omitempty"`
+
+	// Istio is expanded, by revision, into the ConfigMaps istio-sidecar-injector and istio and into istiod's Deployment.
+	Istio map[string]Istio `json:"istio,omitempty"`
+	// Vault and OpenBao are the environments of their injectors' Deployments, without the prefix AGENT_INJECT_.
+	Vault   map[string]string `json:"vault,omitempty"`
+	OpenBao map[string]string `json:"openbao,omitempty"`
+
+	// Services are the Services by namespace/name: addresses and ports, "10.96.7.7:8200". A headless one has no address.
+	Services map[string][]string `json:"services,omitempty"`
+	// Kubelets are the versions of the nodes' kubelets; nodes cannot be read where it is absent.
+	Kubelets []string `json:"kubelets,omitempty"`
+
+	// ConfigMaps are more ConfigMaps, by namespace/name.
+	ConfigMaps map[string]map[string]string `json:"configMaps,omitempty"`
+	// Missing is what could not be read, and why.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// Istio is the short form of one revision's settings.
+type Istio struct {
+	CNI    bool   `json:"cni,omitempty"`
+	Native string `json:"native,omitempty"` // ENABLE_NATIVE_SIDECARS of istiod: true, false or auto; false where absent
+	Tag    string `json:"tag,omitempty"`    // of the proxy's image
+
+	// Proxy is values.global.proxy.
+	Proxy map[string]any `json:"proxy,omitempty"`
+	// DefaultConfig is the mesh's defaultConfig.
+	DefaultConfig map[string]any `json:"defaultConfig,omitempty"`
+	// Injector is the ConfigMap's key config: policy, neverInjectSelector, alwaysInjectSelector.
+	Injector map[string]any `json:"injector,omitempty"`
+}
+
+const istioNamespace = "istio-system"
+
+func (c *Cluster) sources(meshNamespaces []string) (*injectors.Sources, error) {
+	src := &injectors.Sources{
+		ConfigMaps: map[string]map[string]string{}, Kubelets: c.Kubelets, Namespaces: meshNamespaces, Missing: c.Missing,
+	}
+	for revision, i := range c.Istio {
+		if err := i.expand(src, revision); err != nil {
+			return nil, fmt.Errorf("cluster.yaml: istio: %s: %w", revision, err)
+		}
+	}
+	for product, env := range map[string]map[string]string{"vault": c.Vault, "openbao": c.OpenBao} {
+		if env != nil {
+			src.Deployments = append(src.Deployments, agentInjector(product, env))
+		}
+	}
+	for name, data := range c.ConfigMaps {
+		src.ConfigMaps[name] = data
+	}
+	return src, nil
+}
+
+func (i *Istio) expand(src *injectors.Sources, revision string) error {
+	suffix := ""
+	if revision != "default" {
+		suffix = "-" + revision
+	}
+	proxy := map[string]any{
+		"includeIPRanges": "*", "excludeIPRanges": "", "includeOutboundPorts": "", "excludeOutboundPorts": "",
+		"startupProbe": map[string]any{"enabled": true, "failureThreshold": 600},
+	}
+	for k, v := range i.Proxy {
+		proxy[k] = v
+	}
+	tag := i.Tag
+	if tag == "" {
+		tag = "1.30.0"
+	}
+	values, err := json.Marshal(map[string]any{
+		"global": map[string]any{"tag": tag, "proxy": proxy}, "pilot": map[string]any{"cni": map[string]any{"enabled": i.CNI}},
+	})
+	if err != nil {
+		return err
+	}
+	injector, err := json.Marshal(i.Injector)
+	if err != nil {
+		return err
+	}
+	mesh, err := json.Marshal(map[string]any{"defaultConfig": i.DefaultConfig})
+	if err != nil {
+		return err
+	}
+	src.ConfigMaps[istioNamespace+"/istio-sidecar-injector"+suffix] = map[string]string{"values": string(values), "config": string(injector)}
+	src.ConfigMaps[istioNamespace+"/istio"+suffix] = map[string]string{"mesh": string(mesh)}
+	native := i.Native
+	if native == "" {
+		native = "false"
+	}
+	src.Deployments = append(src.Deployments, injectors.Deployment{
+		Namespace: istioNamespace, Name: "istiod" + suffix, Labels: map[string]string{"app": "istiod", "istio.io/rev": revision},
+		Env: map[string]string{"ENABLE_NATIVE_SIDECARS": native, "REVISION": revision},
+	})
+	return nil
+}
+
+func agentInjector(product string, env map[string]string) injectors.Deployment {
+	d := injectors.Deployment{
+		Namespace: product, Name: product + "-agent-injector", Labels: map[string]string{"app.kubernetes.io/name": product + "-agent-injector"},
+		Env: map[string]string{},
+	}
+	for k, v := range env {
+		d.Env["AGENT_INJECT_"+k] = v
+	}
+	return d
+}
+
+func (c *Cluster) services() (func(namespace, name string) (injectors.Service, bool), error) {
+	if c.Services == nil {
+		return nil, nil //nolint:nilnil // no Services can be read: that is what nil says to Env
+	}
+	known := map[string]injectors.Service{}
+	for name, addresses := range c.Services {
+		if strings.Count(name, "/") != 1 {
+			return nil, fmt.Errorf("cluster.yaml: services: %q: want NAMESPACE/NAME", name)
+		}
+		var s injectors.Service
+		for _, a := range addresses {
+			at, err := netip.ParseAddrPort(a)
+			if err != nil {
+				return nil, fmt.Errorf("cluster.yaml: services: %s: %w", name, err)
+			}
+			s.ClusterIPs = append(s.ClusterIPs, at.Addr())
+			s.Ports = append(s.Ports, at.Port())
+		}
+		known[name] = s
+	}
+	return func(namespace, name string) (injectors.Service, bool) {
+		s, ok := known[namespace+"/"+name]
+		return s, ok
+	}, nil
+}
