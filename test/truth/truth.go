@@ -27,11 +27,16 @@ func (r Row) Stuck() bool { return r.Vault == 'X' }
 
 // String names the row for people.
 func (r Row) String() string {
-	words := []string{fmt.Sprintf("row %d", r.Number), pick(r.Native, "native", "classic"), pick(r.CNI, "CNI", "init"), pick(r.Reinvoked, "IfNeeded", "Never")}
+	s := fmt.Sprintf("row %d %s", r.Number, r.Mode())
 	if r.InitFirst {
-		words = append(words, "init-first")
+		s += " init-first"
 	}
-	return strings.Join(words, " ")
+	return s
+}
+
+// Mode names what of the row is Istio's: rows come in pairs that share it.
+func (r Row) Mode() string {
+	return pick(r.Native, "native", "classic") + " " + pick(r.CNI, "CNI", "init") + " " + pick(r.Reinvoked, "IfNeeded", "Never")
 }
 
 func pick(b bool, yes, no string) string {
