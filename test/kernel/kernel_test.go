@@ -3,19 +3,18 @@
 package kernel_test
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/kernel"
 )
 
@@ -212,7 +211,7 @@ func newContainer(name string) corev1.Container {
 		c.Args = rules
 		c.SecurityContext = runAs(0, 0)
 	case "istio-validation":
-		c.Args = append(rules, "--run-validation", "--skip-rule-apply")
+		c.Args = slices.Concat(rules, []string{"--run-validation", "--skip-rule-apply"})
 		c.SecurityContext = runAs(1337, 1337)
 	case "istio-proxy":
 		c.Args = []string{"proxy", "sidecar"}
@@ -289,15 +288,6 @@ func letters(results []kernel.Result) string {
 	return strings.Join(s, ", ")
 }
 
-// pilotAgent is built once for all tests.
-var pilotAgent = sync.OnceValues(func() (string, error) {
-	path := os.Getenv("PILOT_AGENT")
-	if path == "" {
-		return "", errors.New("PILOT_AGENT is not set")
-	}
-	return path, nil
-})
-
 // newRig skips the test where pods cannot be played, except under CI, which must not miss it.
 func newRig(t *testing.T) *kernel.Rig {
 	t.Helper()
@@ -307,11 +297,11 @@ func newRig(t *testing.T) *kernel.Rig {
 		}
 		t.Skipf("cannot play pods: %v", err)
 	}
-	agent, err := pilotAgent()
+	binaries, err := controlplane.Build(t.Context(), t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	rig, err := kernel.New(t.Context(), agent)
+	rig, err := kernel.New(t.Context(), binaries.PilotAgent)
 	if err != nil {
 		t.Fatal(err)
 	}

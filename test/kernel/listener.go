@@ -27,9 +27,14 @@ const (
 // that is lost makes anyone wait this long.
 const patience = 3 * time.Second
 
+// deadline is when to give up on what begins now.
+func deadline() time.Time {
+	return time.Now().Add(patience) //nolint:forbidigo // Sockets go by the wall clock.
+}
+
 // servers are the sockets that serve in a namespace until close.
 type servers struct {
-	ctx     context.Context //nolint:containedctx // Ends with close.
+	ctx     context.Context // Ends with close.
 	cancel  context.CancelFunc
 	ns      namespace
 	id      identity
@@ -75,8 +80,8 @@ func (s *servers) listen(addr netip.AddrPort, serve func(*net.TCPConn)) error {
 			}
 			s.running.Go(func() {
 				defer conn.Close() //nolint:errcheck // The peer has what it will get.
-				if conn.SetDeadline(time.Now().Add(patience)) == nil {
-					serve(conn.(*net.TCPConn)) //nolint:forcetypeassert // What a TCP listener accepts.
+				if conn.SetDeadline(deadline()) == nil {
+					serve(conn.(*net.TCPConn)) // What a TCP listener accepts.
 				}
 			})
 		}
@@ -85,7 +90,7 @@ func (s *servers) listen(addr netip.AddrPort, serve func(*net.TCPConn)) error {
 }
 
 // answer replies text to every datagram that comes to addr.
-func (s *servers) answer(addr netip.AddrPort, text string) error {
+func (s *servers) answer(addr netip.AddrPort, text func() string) error {
 	var socket net.PacketConn
 	err := s.ns.do(s.id, func() (err error) {
 		config := net.ListenConfig{Control: anyAddress}
@@ -104,7 +109,7 @@ func (s *servers) answer(addr netip.AddrPort, text string) error {
 				return
 			}
 			if err == nil {
-				_, _ = socket.WriteTo([]byte(text), from) // Who is gone needs no answer.
+				_, _ = socket.WriteTo([]byte(text()), from) // Who is gone needs no answer.
 			}
 		}
 	})
@@ -134,7 +139,7 @@ func newWorld(ctx context.Context, ns namespace, dests []Destination) (_ *server
 		}
 		served[d] = true
 		if d.UDP {
-			err = s.answer(d.addrPort(), greeting)
+			err = s.answer(d.addrPort(), func() string { return greeting })
 		} else {
 			err = s.listen(d.addrPort(), func(conn *net.TCPConn) { _, _ = io.WriteString(conn, greeting) })
 		}

@@ -45,8 +45,8 @@ func (r *Rig) Play(ctx context.Context, pod *corev1.Pod, dest func(container str
 		return nil, fmt.Errorf("play: the world: %w", err)
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
-	if err := p.await(ctx); err != nil {
-		return nil, fmt.Errorf("play: before the proxy: %w", err)
+	if p.proxy, err = newProxy(ctx, p.stage.pod, p.identity(containers(pod)[proxyName])); err != nil {
+		return nil, fmt.Errorf("play: the proxy: %w", err)
 	}
 	defer func() { err = errors.Join(err, p.proxy.close()) }()
 
@@ -61,7 +61,7 @@ type play struct {
 	pod     *corev1.Pod
 	stage   *stage
 	dests   map[string][]Destination
-	proxy   *servers // In limbo until its turn.
+	proxy   *proxy // Serves from its turn.
 	results []Result
 }
 
@@ -115,7 +115,7 @@ func (p *play) run(ctx context.Context) error {
 func (p *play) turn(ctx context.Context, c corev1.Container) error {
 	id := p.identity(c)
 	if c.Name == proxyName {
-		if err := p.serve(ctx, id); err != nil {
+		if err := p.proxy.serve(); err != nil {
 			return fmt.Errorf("container %q: %w", c.Name, err)
 		}
 	}
@@ -129,25 +129,6 @@ func (p *play) turn(ctx context.Context, c corev1.Container) error {
 	if c.Name == installer || c.Name == validation {
 		return p.stage.agent(ctx, c.Name, id, c.Args, c.Env)
 	}
-	return nil
-}
-
-// await puts the limbo in the proxy's place. It has the proxy's identity, which the rules for answers go by.
-func (p *play) await(ctx context.Context) (err error) {
-	p.proxy, err = newLimbo(ctx, p.stage.pod, p.identity(containers(p.pod)[proxyName]))
-	return err
-}
-
-// serve starts the proxy.
-func (p *play) serve(ctx context.Context, id identity) error {
-	if err := p.proxy.close(); err != nil {
-		return err
-	}
-	proxy, err := newProxy(ctx, p.stage.pod, id)
-	if err != nil {
-		return err
-	}
-	p.proxy = proxy
 	return nil
 }
 
@@ -204,7 +185,7 @@ func dial(ctx context.Context, ns namespace, id identity, d Destination) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(deadline()); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,54 +22,56 @@ const maxHops = 8
 // proxyDNS is where captured names are asked for.
 const proxyDNS = "127.0.0.1:15053"
 
-// newProxy serves in the place of istio-proxy, as its user: TCP to where the connection was going before it was
-// redirected, and names.
-func newProxy(ctx context.Context, ns namespace, id identity) (_ *servers, err error) {
-	s := newServers(ctx, ns, id)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
+// proxy stands for istio-proxy, as its user.
+type proxy struct {
+	*servers
+	serving atomic.Bool
+}
+
+// newProxy returns a proxy that does not serve yet. All it does is say so to the datagrams that are redirected to it.
+// Without that they are lost in silence, for the kernel's "port unreachable" does not find its way back through
+// istio-iptables' connection tracking zones, and every refusal would be a wait.
+func newProxy(ctx context.Context, ns namespace, id identity) (*proxy, error) {
+	p := &proxy{servers: newServers(ctx, ns, id)}
+	err := p.answer(netip.MustParseAddrPort(proxyDNS), func() string {
+		if p.serving.Load() {
+			return viaProxy + greeting
 		}
-	}()
+		return deadEnd
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// serve begins to serve: TCP to where a connection was going before it was redirected, and names.
+func (p *proxy) serve() error {
 	hops := make(chan struct{}, maxHops)
 	forward := func(conn *net.TCPConn) {
 		select {
 		case hops <- struct{}{}:
 			defer func() { <-hops }()
-			_ = s.forward(conn) // The client sees what it did not get.
+			_ = p.forward(conn) // The client sees what it did not get.
 		default:
 		}
 	}
-	if err := s.listen(netip.MustParseAddrPort("0.0.0.0:15001"), forward); err != nil {
-		return nil, err
+	for _, addr := range []string{"0.0.0.0:15001", proxyDNS} {
+		if err := p.listen(netip.MustParseAddrPort(addr), forward); err != nil {
+			return err
+		}
 	}
-	if err := s.listen(netip.MustParseAddrPort(proxyDNS), forward); err != nil {
-		return nil, err
-	}
-	if err := s.answer(netip.MustParseAddrPort(proxyDNS), viaProxy+greeting); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// newLimbo catches the datagrams that are redirected to a proxy that does not serve yet. Without it they are lost in
-// silence, for the kernel's "port unreachable" does not find its way back through istio-iptables' connection tracking
-// zones, and every refusal would be a wait.
-func newLimbo(ctx context.Context, ns namespace, id identity) (*servers, error) {
-	s := newServers(ctx, ns, id)
-	if err := s.answer(netip.MustParseAddrPort(proxyDNS), deadEnd); err != nil {
-		return nil, errors.Join(err, s.close())
-	}
-	return s, nil
+	p.serving.Store(true)
+	return nil
 }
 
 // forward gives the client what its original destination says, marked as having come through the proxy.
-func (s *servers) forward(client *net.TCPConn) error {
+func (p *proxy) forward(client *net.TCPConn) error {
 	to, err := originalDestination(client)
 	if err != nil {
 		return err
 	}
-	upstream, err := dial(s.ctx, s.ns, s.id, Destination{Addr: to.Addr(), Port: to.Port()})
+	upstream, err := dial(p.ctx, p.ns, p.id, Destination{Addr: to.Addr(), Port: to.Port()})
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func New(ctx context.Context, pilotAgent string) (_ *Rig, err error) {
 	if err := Root(); err != nil {
 		return nil, err
 	}
-	agent, err := os.Open(pilotAgent)
+	agent, err := os.Open(pilotAgent) //nolint:gosec // The caller says which program to run.
 	if err != nil {
 		return nil, fmt.Errorf("open pilot-agent: %w", err)
 	}

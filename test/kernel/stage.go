@@ -107,7 +107,8 @@ func (s *stage) output(ns namespace, cmd *exec.Cmd) (string, error) {
 	return strings.TrimSpace(out.String()), err
 }
 
-// ExitError is a container that ended with a code other than 0. In a cluster it is restarted until it does.
+// ExitError is a container of Istio's that ended with a code other than 0. In a cluster it is started again and again.
+// The node plugin counts as a container named sandbox: where it fails no container has a turn.
 type ExitError struct {
 	Container string
 	Code      int
