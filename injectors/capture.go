@@ -59,8 +59,17 @@ func (e Endpoint) Named() bool {
 	if e.Host == "" {
 		return len(e.Addrs) == 0
 	}
-	_, err := netip.ParseAddr(e.Host)
-	return err != nil
+	_, ok := literal(e.Host)
+	return !ok
+}
+
+// literal reads an address. What cannot be one is not parsed: an error would be made for every name.
+func literal(host string) (netip.Addr, bool) {
+	if host == "" || (host[0] < '0' || host[0] > '9') && !strings.Contains(host, ":") {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(host)
+	return a, err == nil
 }
 
 // String returns host:port.

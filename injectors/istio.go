@@ -180,6 +180,9 @@ func istioArguments(c *Capture, m *Mesh, args []string) {
 }
 
 func parseID(s string) int64 {
+	if s == "" {
+		return NoID
+	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		return NoID

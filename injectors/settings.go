@@ -90,7 +90,7 @@ func (e *Env) resolve(to Endpoint, namespace string) Endpoint {
 	if len(to.Addrs) > 0 || to.Host == "" {
 		return to
 	}
-	if a, err := netip.ParseAddr(to.Host); err == nil {
+	if a, ok := literal(to.Host); ok {
 		to.Addrs = []netip.Addr{a}
 		return to
 	}

@@ -2,12 +2,12 @@ package injectors
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/tidwall/gjson"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -21,6 +21,21 @@ func OpenBao() *Injector {
 	return vaultLike("openbao", "OpenBao", "openbao.openbao.org", "openbao-k8s, as vault-k8s 1.7.6")
 }
 
+// vaultKeys are the annotations that decide what is injected, made once.
+type vaultKeys struct {
+	inject, status, first, prePopulate, prePopulateOnly, sameUser, user, group, setContext, initPatch, service, proxy string
+}
+
+func newVaultKeys(domain string) vaultKeys {
+	return vaultKeys{
+		inject: domain + "/agent-inject", status: domain + "/agent-inject-status", first: domain + "/agent-init-first",
+		prePopulate: domain + "/agent-pre-populate", prePopulateOnly: domain + "/agent-pre-populate-only",
+		sameUser: domain + "/agent-run-as-same-user", user: domain + "/agent-run-as-user", group: domain + "/agent-run-as-group",
+		setContext: domain + "/agent-set-security-context", initPatch: domain + "/agent-init-json-patch",
+		service: domain + "/service", proxy: domain + "/proxy-address",
+	}
+}
+
 // Ids of the injected containers unless the injector is told otherwise (agent-inject/agent/agent.go).
 const (
 	vaultUID = 100
@@ -32,29 +47,28 @@ const (
 type vault struct {
 	*Injector
 	domain string // vault.hashicorp.com
+	key    vaultKeys
 	// Names of the environment variables that hold the agent's configuration, and its address.
 	configEnv, addressEnv string
 }
 
 func vaultLike(name, title, domain, facts string) *Injector {
 	upper := strings.ToUpper(name)
-	v := vault{domain: domain, configEnv: upper + "_CONFIG", addressEnv: upper + "_ADDR", Injector: &Injector{
+	v := vault{domain: domain, key: newVaultKeys(domain), configEnv: upper + "_CONFIG", addressEnv: upper + "_ADDR", Injector: &Injector{
 		Name: name, Title: title, Facts: facts,
 		Containers: map[string]Role{name + "-agent-init": Dialer, name + "-agent": Dialer},
 		First:      domain + "/agent-init-first",
 	}}
 	v.Owns = func(h *Hook) (string, bool) { return "", h.Name == domain }
 	v.Read = v.read
-	v.Marked = func(t *Target) bool { return v.get(t, "agent-inject-status") == "injected" }
+	v.Marked = func(t *Target) bool { return t.Annotation(v.key.status) == "injected" }
 	v.Wants = v.wants
 	v.Inject = v.injects
 	v.Dials = v.dials
-	v.ReadsFirstContainer = func(t *Target) bool { return truthy(v.get(t, "agent-run-as-same-user"), false) }
+	v.ReadsFirstContainer = func(t *Target) bool { return truthy(t.Annotation(v.key.sameUser), false) }
 	v.Annotations = v.annotations()
 	return v.Injector
 }
-
-func (v vault) get(t *Target, name string) string { return t.Meta.Annotations[v.domain+"/"+name] }
 
 // truthy reads a boolean annotation as the injector does (strconv.ParseBool).
 func truthy(value string, otherwise bool) bool {
@@ -66,7 +80,7 @@ func truthy(value string, otherwise bool) bool {
 }
 
 func (v vault) wants(t *Target, _ *Settings) Tri {
-	return TriOf(truthy(v.get(t, "agent-inject"), false) && !v.Marked(t))
+	return TriOf(truthy(t.Annotation(v.key.inject), false) && !v.Marked(t))
 }
 
 // read takes the address and the ids from the injector's Deployment, which the chart labels with the injector's name.
@@ -100,10 +114,10 @@ func (v vault) injects(p *Plan, s *Settings) {
 	} else if to, ok := p.Env.Addresses[v.Name]; ok {
 		step.To = []Endpoint{p.Env.resolve(to, t.Namespace.Name)}
 	}
-	if truthy(v.get(t, "agent-pre-populate"), true) {
-		p.Add(step, truthy(v.get(t, "agent-init-first"), false))
+	if truthy(t.Annotation(v.key.prePopulate), true) {
+		p.Add(step, truthy(t.Annotation(v.key.first), false))
 	}
-	if !truthy(v.get(t, "agent-pre-populate-only"), false) {
+	if !truthy(t.Annotation(v.key.prePopulateOnly), false) {
 		step.Name, step.Phase = v.Name+"-agent", Main
 		p.Add(step, false)
 	}
@@ -118,14 +132,14 @@ func (v vault) ids(p *Plan, s *Settings) (uid, gid int64) {
 	if s.GID != 0 {
 		gid = s.GID
 	}
-	if id := parseID(v.get(t, "agent-run-as-user")); id != NoID {
+	if id := parseID(t.Annotation(v.key.user)); id != NoID {
 		uid = id
 	}
-	if id := parseID(v.get(t, "agent-run-as-group")); id != NoID {
+	if id := parseID(t.Annotation(v.key.group)); id != NoID {
 		gid = id
 	}
 	switch {
-	case !truthy(v.get(t, "agent-set-security-context"), true), v.get(t, "agent-init-json-patch") != "":
+	case !truthy(t.Annotation(v.key.setContext), true), t.Annotation(v.key.initPatch) != "":
 		return NoID, NoID
 	case v.ReadsFirstContainer(t) && len(p.Mains) > 0:
 		uid = p.Mains[0].UID
@@ -136,7 +150,7 @@ func (v vault) ids(p *Plan, s *Settings) (uid, gid int64) {
 // address is where the agent will connect to, as far as the pod's annotation or the injector's Deployment says. An HTTP
 // proxy that the agent is told to use is then what must be reachable.
 func (v vault) address(t *Target, s *Settings) (Endpoint, bool) {
-	for _, address := range [...]string{v.get(t, "proxy-address"), v.get(t, "service"), s.Address} {
+	for _, address := range [...]string{t.Annotation(v.key.proxy), t.Annotation(v.key.service), s.Address} {
 		if address != "" {
 			return ParseURL(address)
 		}
@@ -179,15 +193,7 @@ func configAddress(encoded string) string {
 	if err != nil {
 		return ""
 	}
-	var config struct {
-		Vault struct {
-			Address string `json:"address"`
-		} `json:"vault"`
-	}
-	if err := json.Unmarshal(raw, &config); err != nil {
-		return ""
-	}
-	return config.Vault.Address
+	return gjson.GetBytes(raw, "vault.address").String()
 }
 
 // ParseURL reads the destination out of a URL; without a port the scheme's own is meant.

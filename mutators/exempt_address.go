@@ -27,7 +27,7 @@ func exemptAddress() Remedy {
 func (d *draft) exempt(i int, means injectors.Meaning, entries func(s *injectors.Step, list string) (string, bool)) {
 	s := &d.plan.Inits[i]
 	to, late, _ := d.plan.Late(s)
-	if d.late == 0 || !late {
+	if !late || !d.needy(d.plan, s) {
 		return
 	}
 	m := d.plan.Blocks(s, to).Mesh
@@ -51,7 +51,7 @@ func (d *draft) exempt(i int, means injectors.Meaning, entries func(s *injectors
 		return
 	}
 	c := change{annotation: a.Key, value: value}
-	if plan := d.after(c); lateIn(plan) < d.late {
+	if plan := d.after(c); d.count(plan) < d.late {
 		d.keep(plan, c)
 	}
 }

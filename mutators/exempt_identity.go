@@ -17,7 +17,7 @@ func exemptIdentity() Remedy {
 			}
 			for i := range d.plan.Inits {
 				s := &d.plan.Inits[i]
-				if d.late == 0 || !needy(d.plan, s) || s.Declared || s.Index < 0 {
+				if !d.needy(d.plan, s) || s.Declared || s.Index < 0 {
 					continue
 				}
 				to, _, _ := d.plan.Late(s)
@@ -27,7 +27,7 @@ func exemptIdentity() Remedy {
 				}
 				gid := m.ProxyGID
 				c := change{container: s.Index, group: &gid}
-				if plan := d.after(c); lateIn(plan) < d.late {
+				if plan := d.after(c); d.count(plan) < d.late {
 					d.keep(plan, c)
 				}
 			}

@@ -88,29 +88,54 @@ type draft struct {
 	lost  bool // a native sidecar that is one no more
 }
 
-// look finds what there is to put right. Pods that are exempt from the rule are left alone by its remedies.
+// The rules for which remedies act, by code and name: a pod that is exempt from the rule is left alone by its remedies.
+const (
+	lateDialerCode, lateDialerName = "HF101", "late-dialer"
+	cutInitCode, cutInitName       = "HF102", "cut-init"
+	proxyRaceCode, proxyRaceName   = "HF103", "proxy-race"
+	deadDNSCode, deadDNSName       = "HF106", "dead-dns"
+)
+
+// look finds what there is to put right.
 func (d *draft) look() {
-	t := d.plan.Target
-	d.late, d.races, d.lost = 0, false, false
+	d.late, d.races, d.lost = d.count(d.plan), false, false
 	for i := range d.plan.Inits {
-		s := &d.plan.Inits[i]
-		if _, late, dns := d.plan.Late(s); late || dns {
-			d.late++
-		}
-		if s.LostSidecar() {
-			d.lost = true
-		}
-	}
-	if d.late > 0 && d.config.Exempt(t, "HF101", "late-dialer", d.plan.Env.Now) {
-		d.late = 0
+		d.lost = d.lost || d.plan.Inits[i].LostSidecar()
 	}
 	for i := range d.plan.Meshes {
 		m := &d.plan.Meshes[i]
 		d.races = d.races || m.Native != injectors.Yes && m.Hold != injectors.Yes
 	}
-	if d.races && d.config.Exempt(t, "HF103", "proxy-race", d.plan.Env.Now) {
-		d.races = false
+	d.races = d.races && !d.exempted(proxyRaceCode, proxyRaceName)
+}
+
+// count returns how many dialers of the plan a remedy should help.
+func (d *draft) count(p *injectors.Plan) int {
+	n := 0
+	for i := range p.Inits {
+		if d.needy(p, &p.Inits[i]) {
+			n++
+		}
 	}
+	return n
+}
+
+// needy tells whether the container cannot reach its destination, and the pod does not ask to be left alone with it.
+func (d *draft) needy(p *injectors.Plan, s *injectors.Step) bool {
+	_, late, dns := p.Late(s)
+	switch {
+	case !late && !dns:
+		return false
+	case s.Declared:
+		return !d.exempted(cutInitCode, cutInitName)
+	case dns:
+		return !d.exempted(deadDNSCode, deadDNSName)
+	}
+	return !d.exempted(lateDialerCode, lateDialerName)
+}
+
+func (d *draft) exempted(code, name string) bool {
+	return d.config.Exempt(d.plan.Target, code, name, d.plan.Env.Now)
 }
 
 // after returns the plan that the changes would lead to.
@@ -143,13 +168,26 @@ func (d *draft) stamp() {
 		return
 	}
 	before := d.plan.Target.Annotation(AppliedAnnotation)
-	names := make([]string, 0, 4)
+	names := ""
 	for _, r := range config.Remedies() {
-		if slices.Contains(d.applied, r) || slices.Contains(strings.Split(before, ","), r) {
-			names = append(names, r)
+		if slices.Contains(d.applied, r) || listed(before, r) {
+			if names != "" {
+				names += ","
+			}
+			names += r
 		}
 	}
-	d.patch.append(d.plan.Target, change{annotation: AppliedAnnotation, value: strings.Join(names, ",")})
+	d.patch.append(d.plan.Target, change{annotation: AppliedAnnotation, value: names})
+}
+
+// listed tells whether a comma separated list has the entry.
+func listed(list, entry string) bool {
+	for e := range strings.SplitSeq(list, ",") {
+		if e == entry {
+			return true
+		}
+	}
+	return false
 }
 
 // secondPass tells whether we will see the pod once more, finished, and can put it right then. The second pass sees what

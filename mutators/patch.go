@@ -64,8 +64,11 @@ func root(kind string) string {
 	return "/spec/template"
 }
 
-// patch appends the operations for a change to the pod as it is before the change.
+// append adds the operations for a change to the pod as it is before the change.
 func (p *Patch) append(t *injectors.Target, c change) {
+	if p.operations == nil {
+		p.operations = make([]operation, 0, 4)
+	}
 	at := root(t.Kind)
 	init := at + "/spec/initContainers/"
 	switch {

@@ -2,7 +2,6 @@ package mutators
 
 import (
 	"holdfast.dev/holdfast/config"
-	"holdfast.dev/holdfast/injectors"
 )
 
 // reorder moves a dialer to the nearest place among the init containers where it has the network.
@@ -41,12 +40,12 @@ func (d *draft) aligned() bool {
 // move tries the places from first to before end, step by step, and keeps the first that cures the dialer and harms nobody.
 func (d *draft) move(i, first, end, step int) {
 	s := &d.plan.Inits[i]
-	if !needy(d.plan, s) || s.Index < 0 {
+	if !d.needy(d.plan, s) || s.Index < 0 {
 		return
 	}
 	for to := first; to != end; to += step {
 		plan := d.plan.Moved(i, to)
-		if needy(plan, &plan.Inits[to]) || lateIn(plan) >= d.late {
+		if d.needy(plan, &plan.Inits[to]) || d.count(plan) >= d.late {
 			continue
 		}
 		if step < 0 && d.nearerBehind(i, i-to) {
@@ -60,14 +59,9 @@ func (d *draft) move(i, first, end, step int) {
 // nearerBehind tells whether a place behind the dialer, nearer than distance, cures it too.
 func (d *draft) nearerBehind(i, distance int) bool {
 	for to := i + 1; to < len(d.plan.Inits) && to-i < distance; to++ {
-		if plan := d.plan.Moved(i, to); !needy(plan, &plan.Inits[to]) && lateIn(plan) < d.late {
+		if plan := d.plan.Moved(i, to); !d.needy(plan, &plan.Inits[to]) && d.count(plan) < d.late {
 			return true
 		}
 	}
 	return false
-}
-
-func needy(p *injectors.Plan, s *injectors.Step) bool {
-	_, late, dns := p.Late(s)
-	return late || dns
 }

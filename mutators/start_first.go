@@ -23,8 +23,7 @@ func startFirst() Remedy {
 
 func (d *draft) startFirst(i int) bool {
 	s := &d.plan.Inits[i]
-	_, late, dns := d.plan.Late(s)
-	if !late && !dns || d.late == 0 || s.Injector == nil || s.Injector.First == "" {
+	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == "" {
 		return false
 	}
 	if _, decided := d.plan.Target.Meta.Annotations[s.Injector.First]; decided {
@@ -45,20 +44,9 @@ func (d *draft) startFirst(i int) bool {
 	default:
 		return false
 	}
-	if lateIn(plan) >= d.late {
+	if d.count(plan) >= d.late {
 		return false
 	}
 	d.keep(plan, c)
 	return true
-}
-
-// lateIn counts the dialers that cannot reach their destination.
-func lateIn(p *injectors.Plan) int {
-	n := 0
-	for i := range p.Inits {
-		if _, late, dns := p.Late(&p.Inits[i]); late || dns {
-			n++
-		}
-	}
-	return n
 }

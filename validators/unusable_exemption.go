@@ -1,7 +1,6 @@
 package validators
 
 import (
-	"maps"
 	"slices"
 
 	"holdfast.dev/holdfast/injectors"
@@ -19,22 +18,13 @@ func unusableExemption() Rule {
 			Fix: "Write what the message says. Address ranges: 10.96.7.7/32,192.0.2.0/24. Ports: 8200,3306.",
 		},
 		check: func(i *inspection) {
-			if len(i.target.Meta.Annotations) == 0 {
-				return
-			}
-			for _, key := range i.keys() {
-				a, ok := i.plan.Env.Catalogue.Annotation(key)
-				if !ok || a.Check == nil || !i.concerns(a) {
-					continue
-				}
-				err := a.Check(i.target.Meta.Annotations[key])
-				if err == nil {
-					continue
-				}
+			for _, key := range i.unusable() {
+				a, _ := i.plan.Env.Catalogue.Annotation(key)
 				severity, happens := report.Error, "the injector denies the pod"
 				if !a.Denied {
 					severity, happens = report.Warning, "it is misread when the pod starts"
 				}
+				err := a.Check(i.target.Meta.Annotations[key])
 				i.findAs(severity, nil, "annotation "+key+": "+err.Error()+"; "+happens+".", "Correct the value.")
 			}
 			if value, ok := i.target.Meta.Annotations[injectors.InitNetworkAnnotation]; ok {
@@ -46,8 +36,18 @@ func unusableExemption() Rule {
 	}
 }
 
-// keys returns the keys of the target's annotations, sorted, so that findings have an order.
-func (i *inspection) keys() []string { return slices.Sorted(maps.Keys(i.target.Meta.Annotations)) }
+// unusable returns the keys of annotations with a value that the injector concerned cannot use, sorted.
+func (i *inspection) unusable() []string {
+	var keys []string
+	for key, value := range i.target.Meta.Annotations {
+		a, ok := i.plan.Env.Catalogue.Annotation(key)
+		if ok && a.Check != nil && a.Check(value) != nil && i.concerns(a) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
 
 // concerns tells whether the injector that reads the annotation acts, or acted, on this pod.
 func (i *inspection) concerns(a *injectors.Annotation) bool {
