@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tidwall/gjson"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
@@ -222,6 +223,9 @@ func readProxyConfig(value string, s *Settings) (hold, dns Tri) {
 }
 
 func checkProxyConfig(value string) error {
+	if strings.HasPrefix(value, "{") && gjson.Valid(value) {
+		return nil // the common case, and the cheap one
+	}
 	var c map[string]any
 	if err := yaml.Unmarshal([]byte(value), &c); err != nil {
 		return fmt.Errorf("not YAML or JSON: %w", err)
