@@ -17,8 +17,8 @@
 // happen if its turn came. Where list order leaves a race (an application and a proxy that nobody waits for), the play
 // decides it by list order.
 //
-// The namespaces have no names and live only as long as the descriptors that hold them, so nothing is left behind even
-// by a process that is killed, and nothing outside them is touched: no address, rule or file of the machine.
+// The namespaces have no names and live only as long as the descriptors that hold them: not even a process that is killed
+// leaves one behind. Nothing outside them is touched, no address, rule or resolver of the machine.
 //
 // Only IPv4 is played.
 package kernel

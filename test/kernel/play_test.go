@@ -54,6 +54,28 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// TestTransparentProxy has a proxy that only its group exempts: TPROXY needs user 0.
+func TestTransparentProxy(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t)
+	for inits, want := range map[string]string{
+		"istio-init, istio-proxy, migrate, vault-agent-init":       "migrate P, vault-agent-init P, app P",
+		"vault-agent-init, istio-validation, istio-proxy, migrate": "vault-agent-init X, migrate P, app P",
+	} {
+		t.Run(inits, func(t *testing.T) {
+			t.Parallel()
+			pod := newPod(inits)
+			annotate("sidecar.istio.io/interceptionMode", "TPROXY")(pod)
+			edit("istio-proxy", func(c *corev1.Container) { c.SecurityContext = runAs(0, 1337) })(pod)
+			edit("istio-init", func(c *corev1.Container) { c.Args[slices.Index(c.Args, "-m")+1] = "TPROXY" })(pod)
+			got := play(t, rig, pod, vault)
+			if diff := cmp.Diff(want, letters(got)); diff != "" {
+				t.Errorf("verdicts (-want +got):\n%s%v", diff, got)
+			}
+		})
+	}
+}
+
 // TestForeignProxy is a proxy that does not run as the user whom the rules exempt: its own connections come back to it.
 func TestForeignProxy(t *testing.T) {
 	t.Parallel()
