@@ -325,8 +325,9 @@ func istioWillBeNative(t *Target, s *Settings) Tri {
 	return s.Native
 }
 
-// istioIDs finds the ids that the proxy will get: TPROXY runs as root in the group, a mesh on OpenShift as the last uid
-// and gid of the namespace's ranges (GetProxyIDs, pkg/kube/inject/inject.go).
+// istioIDs finds the ids that the redirect will let through: on OpenShift the last uid and gid of the namespace's ranges
+// (GetProxyIDs, pkg/kube/inject/inject.go). Under TPROXY the proxy runs as root, and istio-init is told 1337 all the same
+// (files/injection-template.yaml), as is the node plugin.
 func istioIDs(m *Mesh, t *Target, s *Settings) {
 	if s.ProxyUID != 0 {
 		m.ProxyUID, m.ProxyGID = s.ProxyUID, s.ProxyUID
@@ -336,7 +337,7 @@ func istioIDs(m *Mesh, t *Target, s *Settings) {
 		m.ProxyGID = lastOfRange(annotationOf(t.Namespace, "openshift.io/sa.scc.supplemental-groups", uids))
 	}
 	if t.Annotation(istioInterception) == "TPROXY" {
-		m.ProxyUID = 0
+		m.ProxyUID, m.ProxyGID = istioUID, istioUID
 	}
 }
 

@@ -2,6 +2,7 @@ package injectors
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -222,13 +223,16 @@ func readProxyConfig(value string, s *Settings) (hold, dns Tri) {
 	return hold, dns
 }
 
+var errNotYAML = errors.New("it is neither YAML nor JSON")
+
 func checkProxyConfig(value string) error {
 	if strings.HasPrefix(value, "{") && gjson.Valid(value) {
 		return nil // the common case, and the cheap one
 	}
 	var c map[string]any
 	if err := yaml.Unmarshal([]byte(value), &c); err != nil {
-		return fmt.Errorf("not YAML or JSON: %w", err)
+		// Where exactly is for the YAML parser to say, and it says more than anyone wants to read in one line.
+		return errNotYAML
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package injectors
 
 import (
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -216,10 +218,17 @@ func ParseURL(address string) (Endpoint, bool) {
 	return to, true
 }
 
+var errNotBoolean = errors.New("must be true or false")
+
 // annotations are those of vault-k8s 1.7.6 (agent-inject/agent/annotations.go). Those of secrets and templates carry a name
 // of the user's choice behind the key; they are listed by their beginnings, with a trailing dash.
 func (v vault) annotations() []Annotation {
-	boolean := func(value string) error { _, err := strconv.ParseBool(value); return err }
+	boolean := func(value string) error {
+		if _, err := strconv.ParseBool(value); err != nil {
+			return fmt.Errorf("%q: %w", value, errNotBoolean)
+		}
+		return nil
+	}
 	known := []Annotation{{Key: v.domain + "/agent-inject", Check: boolean, Denied: true}}
 	for _, name := range [...]string{"agent-init-first", "agent-pre-populate", "agent-pre-populate-only", "agent-run-as-same-user", "agent-set-security-context"} {
 		known = append(known, Annotation{Key: v.domain + "/" + name, Check: boolean, Denied: true})
