@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"holdfast.dev/holdfast/injectors"
+)
+
+// catalogue returns the page of injectors.
+func catalogue() string {
+	var p page
+	p.begin("Injectors", "injectors.Builtin()")
+	p.paragraph("What Holdfast knows about each sidecar injector: facts, read from the release that is named, and no opinions. Rules and " +
+		"remedies read these facts and never ask which injector it is.")
+	p.table(
+		[]string{"role", "what the container does"},
+		[]string{injectors.Installer.String(), "redirects the pod's traffic, in effect once it has ended"},
+		[]string{injectors.Validator.String(), "stands where a node plugin has redirected the traffic before any container"},
+		[]string{injectors.Proxy.String(), "serves the redirected traffic"},
+		[]string{injectors.Dialer.String(), "needs the network when it starts"},
+		[]string{injectors.Helper.String(), "is injected, and needs no network to start"},
+	)
+	for _, i := range injectors.Builtin() {
+		injector(&p, i)
+	}
+	return p.text()
+}
+
+func injector(p *page, i *injectors.Injector) {
+	p.heading(i.Title)
+	p.paragraph("Known as `" + i.Name + "`. Facts from " + i.Facts + ".")
+
+	names := slices.SortedFunc(maps.Keys(i.Containers), func(a, b string) int {
+		return cmp.Or(cmp.Compare(i.Containers[a], i.Containers[b]), cmp.Compare(a, b))
+	})
+	table := [][]string{{"container", "role"}}
+	for _, name := range names {
+		table = append(table, []string{code(name), i.Containers[name].String()})
+	}
+	p.table(table...)
+
+	table = [][]string{{"annotation", "what Holdfast makes of it"}}
+	for k := range i.Annotations {
+		a := &i.Annotations[k]
+		if uses := uses(i, a); len(uses) > 0 {
+			table = append(table, []string{code(a.Key), strings.Join(uses, "; ")})
+		}
+	}
+	p.table(table...)
+	p.paragraph("Another " + strconv.Itoa(len(i.Annotations)+1-len(table)) + " annotations are known by their keys, so that HF112 finds them where nothing reads them.")
+}
+
+// uses says what becomes of an annotation's value; empty where it is known by its key alone.
+func uses(i *injectors.Injector, a *injectors.Annotation) []string {
+	var uses []string
+	if i.Hold != nil && i.Hold.Key == a.Key {
+		uses = append(uses, "can hold the app until the proxy serves")
+	}
+	if i.First == a.Key {
+		uses = append(uses, "puts its dialer before every other init container")
+	}
+	switch a.Means {
+	case injectors.Opaque:
+	case injectors.ExcludeCIDRs:
+		uses = append(uses, "addresses left out of the redirect")
+	case injectors.ExcludePorts:
+		uses = append(uses, "ports left out of the redirect")
+	case injectors.IncludeCIDRs:
+		uses = append(uses, "addresses that the redirect is limited to")
+	case injectors.IncludePorts:
+		uses = append(uses, "ports that are redirected whatever their address")
+	}
+	switch {
+	case a.Check == nil:
+	case a.Denied:
+		uses = append(uses, "checked: the injector denies the pod over a wrong value")
+	default:
+		uses = append(uses, "checked: a wrong value breaks the pod when it starts")
+	}
+	return uses
+}
