@@ -69,6 +69,7 @@ type Config struct {
 	Dialers []Dialer `json:"dialers,omitempty"`
 
 	severities map[string]report.Severity
+	catalogue  *injectors.Catalogue
 }
 
 // Mesh is what a configuration file says of one revision of a mesh. Fields that are absent leave what was read.
@@ -116,6 +117,7 @@ func Load(data []byte) (*Config, error) {
 	if err := yaml.UnmarshalStrict(data, c); err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: "))
 	}
+	c.catalogue = injectors.NewCatalogue(injectors.Builtin()...)
 	if err := c.validate().ToAggregate(); err != nil {
 		return nil, err
 	}
@@ -157,7 +159,7 @@ func (c *Config) validate() field.ErrorList {
 
 func (c *Config) injectorNames() []string {
 	var names []string
-	for _, i := range injectors.Builtin() {
+	for _, i := range c.catalogue.All {
 		names = append(names, i.Name)
 	}
 	return names
@@ -227,10 +229,9 @@ func (c *Config) Remedy(name string) bool {
 	return name != ExemptIdentity && name != ExemptPort
 }
 
-// Catalogue returns the injectors that are known under this configuration.
-func (c *Config) Catalogue() *injectors.Catalogue {
-	return injectors.NewCatalogue(injectors.Builtin()...)
-}
+// Catalogue returns the injectors that are known under this configuration: always the same one, because an injector is told
+// from another by identity.
+func (c *Config) Catalogue() *injectors.Catalogue { return c.catalogue }
 
 // Addresses returns the configured destinations by injector name.
 func (c *Config) Addresses() map[string]injectors.Endpoint {

@@ -22,8 +22,9 @@ func TestPredictTruthTable(t *testing.T) {
 	for _, row := range truth.Table() {
 		t.Run(row.String(), func(t *testing.T) {
 			pod := webPod(row.InitFirst)
-			namespace := shop(row)
-			p := injectors.New(injectors.PodTarget(pod, namespace), env(), injectors.Rest)
+			env := env()
+			namespace := shop(row, env)
+			p := injectors.New(injectors.PodTarget(pod, namespace), env, injectors.Rest)
 			if got := order(p); got != row.Order {
 				t.Errorf("init containers: got %s, want %s", got, row.Order)
 			}
@@ -33,7 +34,7 @@ func TestPredictTruthTable(t *testing.T) {
 			if !p.Coming || !p.Recalled || !p.Certain() {
 				t.Errorf("coming %v, recalled %v, doubts %v: want a certain plan of an unfinished pod", p.Coming, p.Recalled, p.Doubts)
 			}
-			template := injectors.New(injectors.PodTarget(pod, namespace), env(), injectors.All)
+			template := injectors.New(injectors.PodTarget(pod, namespace), env, injectors.All)
 			if got := order(template); got != row.Order {
 				t.Errorf("init containers of the template: got %s, want %s", got, row.Order)
 			}
@@ -140,7 +141,7 @@ func webPod(initFirst bool) *corev1.Pod {
 	return pod
 }
 
-func shop(row truth.Row) *injectors.Namespace {
+func shop(row truth.Row, env *injectors.Env) *injectors.Namespace {
 	configurations := []*admissionregistrationv1.MutatingWebhookConfiguration{
 		configuration("0-holdfast", "pods.mutate.holdfast.dev", admissionregistrationv1.IfNeededReinvocationPolicy),
 		configuration("istio-sidecar-injector", "namespace.sidecar-injector.istio.io", policy(row.Reinvoked)),
@@ -148,7 +149,7 @@ func shop(row truth.Row) *injectors.Namespace {
 	}
 	hooks := injectors.CallOrder(configurations)
 	hooks[0].Self = true
-	injectors.NewCatalogue(injectors.Builtin()...).Identify(hooks, sources(row), nil)
+	env.Catalogue.Identify(hooks, sources(row), nil)
 	return &injectors.Namespace{Name: "shop", Labels: map[string]string{"istio-injection": "enabled"}, Hooks: injectors.In(hooks, map[string]string{"istio-injection": "enabled"})}
 }
 

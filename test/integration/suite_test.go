@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"holdfast.dev/holdfast/test/controlplane"
+	"holdfast.dev/holdfast/test/holdfast"
 	"holdfast.dev/holdfast/test/kernel"
 	"holdfast.dev/holdfast/test/truth"
 	"holdfast.dev/holdfast/test/vaultinjector"
@@ -26,6 +27,7 @@ type suite struct {
 	cluster  *controlplane.Cluster
 	client   *kubernetes.Clientset
 	binaries controlplane.Binaries
+	binary   string // holdfast
 	vault    *vaultinjector.Server
 	rig      *kernel.Rig // nil where the machine cannot play pods
 }
@@ -56,6 +58,14 @@ func start(ctx context.Context) (_ *suite, stop func(), err error) {
 	}
 	s := &suite{}
 	if s.binaries, err = controlplane.Build(ctx, os.Stderr); err != nil {
+		return nil, stop, err
+	}
+	dir, err := os.MkdirTemp("", "holdfast-integration-")
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, func() { _ = os.RemoveAll(dir) })
+	if s.binary, err = holdfast.Build(ctx, dir); err != nil {
 		return nil, stop, err
 	}
 	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: s.binaries, Log: os.Stderr}); err != nil {
@@ -190,4 +200,26 @@ func (s *suite) kernel(t *testing.T, pod *corev1.Pod) string {
 		letters[r.Container] = map[kernel.Verdict]string{kernel.Direct: "D", kernel.Proxied: "P", kernel.Refused: "X"}[r.Verdict]
 	}
 	return letters["migrate"] + letters["vault-agent-init"] + letters["app"]
+}
+
+// holdfast installs Holdfast, opt-in, with the given configuration ("": as shipped), until the test is over.
+func (s *suite) holdfast(t *testing.T, configuration string) *holdfast.Installation {
+	t.Helper()
+	return s.install(t, holdfast.Options{Overlay: "opt-in", Config: configuration})
+}
+
+func (s *suite) install(t *testing.T, o holdfast.Options) *holdfast.Installation {
+	t.Helper()
+	o.Binary = s.binary
+	i, err := holdfast.Install(t.Context(), s.cluster, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(i.Tail())
+		}
+		i.Stop()
+	})
+	return i
 }

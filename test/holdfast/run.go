@@ -1,0 +1,281 @@
+package holdfast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+
+	"holdfast.dev/holdfast/test/controlplane"
+)
+
+// endpoints are where the server listens, HOST:PORT each.
+type endpoints struct{ webhook, health, metrics string }
+
+// useURLs takes free ports on loopback and points the webhooks at them instead of at the Service.
+func (i *Installation) useURLs(ctx context.Context) error {
+	for _, e := range [...]*string{&i.local.webhook, &i.local.health, &i.local.metrics} {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		*e = l.Addr().String()
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return i.eachWebhook(func(client map[string]any) {
+		path, _, _ := unstructured.NestedString(client, "service", "path")
+		delete(client, "service")
+		client["url"] = "https://" + i.local.webhook + path
+	})
+}
+
+// eachWebhook changes the client configuration of every entry of both webhook configurations.
+func (i *Installation) eachWebhook(change func(client map[string]any)) error {
+	for _, object := range i.objects {
+		if !strings.HasSuffix(object.GetKind(), "WebhookConfiguration") {
+			continue
+		}
+		entries, _, err := unstructured.NestedSlice(object.Object, "webhooks")
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if client, ok := entry.(map[string]any)["clientConfig"].(map[string]any); ok {
+				change(client)
+			}
+		}
+		if err := unstructured.SetNestedSlice(object.Object, entries, "webhooks"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run starts the server as the Deployment's container says, as its ServiceAccount, with the shipped RBAC.
+func (i *Installation) run(ctx context.Context, o Options) error {
+	if i.dir == "" {
+		dir, err := os.MkdirTemp("", "holdfast-")
+		if err != nil {
+			return err
+		}
+		i.dir = dir
+	}
+	account, err := i.cluster.ServiceAccountConfig(ctx, i.namespace, i.account)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := i.cluster.WriteKubeconfig("holdfast-"+i.namespace, account, i.host)
+	if err != nil {
+		return err
+	}
+	config, err := i.configuration()
+	if err != nil {
+		return err
+	}
+	args := slices.Concat(i.arguments(config), []string{"--kubeconfig=" + kubeconfig}, o.Args)
+	// The process outlives the start; Stop ends it.
+	life := context.WithoutCancel(ctx)
+	if i.host != nil {
+		i.process = i.host.Command(life, o.Binary, args...)
+		at := i.host.Addr().String()
+		i.local = endpoints{webhook: at + ":9443", health: at + ":8081", metrics: at + ":8080"}
+	} else {
+		_, port, err := net.SplitHostPort(i.local.webhook)
+		if err != nil {
+			return err
+		}
+		args = append(args, "--webhook-port="+port, "--health-probe-bind-address="+i.local.health, "--metrics-bind-address="+i.local.metrics)
+		i.process = exec.CommandContext(life, o.Binary, args...)
+	}
+	i.process.Env = append(os.Environ(), i.environment()...)
+	log, err := os.OpenFile(i.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	i.process.Stdout, i.process.Stderr = log, log
+	if err := i.process.Start(); err != nil {
+		return err
+	}
+	i.exited = make(chan struct{})
+	go func(p *exec.Cmd, exited chan struct{}) {
+		_ = p.Wait()
+		close(exited)
+	}(i.process, i.exited)
+	if i.host == nil {
+		return nil
+	}
+	return i.cluster.Expose(ctx, i.namespace, i.service, i.host.Addr(), i.ports)
+}
+
+// configuration writes the ConfigMap's file to where the server can read it.
+func (i *Installation) configuration() (string, error) {
+	for _, object := range i.objects {
+		if object.GetKind() != "ConfigMap" {
+			continue
+		}
+		text, ok, err := unstructured.NestedString(object.Object, "data", "config.yaml")
+		if err != nil || !ok {
+			continue
+		}
+		path := filepath.Join(i.dir, "config.yaml")
+		return path, os.WriteFile(path, []byte(text), 0o600)
+	}
+	return "", errors.New("the manifests hold no ConfigMap with config.yaml")
+}
+
+// arguments are the container's, with references to its environment resolved and the configuration where it lies here.
+func (i *Installation) arguments(config string) []string {
+	args := slices.Clone(i.container.Args)
+	for k, arg := range args {
+		for _, e := range i.environment() {
+			name, value, _ := strings.Cut(e, "=")
+			arg = strings.ReplaceAll(arg, "$("+name+")", value)
+		}
+		if strings.HasPrefix(arg, "--config=") {
+			arg = "--config=" + config
+		}
+		args[k] = arg
+	}
+	return args
+}
+
+func (i *Installation) environment() []string {
+	var env []string
+	for _, e := range i.container.Env {
+		value := e.Value
+		if e.ValueFrom != nil && e.ValueFrom.FieldRef != nil {
+			value = map[string]string{"metadata.namespace": i.namespace, "metadata.name": "holdfast-0"}[e.ValueFrom.FieldRef.FieldPath]
+		}
+		env = append(env, e.Name+"="+value)
+	}
+	return env
+}
+
+// called waits until the server is ready and the API server calls both of its webhooks.
+func (i *Installation) called(ctx context.Context) error {
+	if err := i.until(ctx, "the server to be ready", func() bool { return get(ctx, "http://"+i.local.health+"/readyz") == nil }); err != nil {
+		return err
+	}
+	const namespace = "holdfast-harness"
+	if err := i.cluster.CreateNamespace(ctx, namespace, map[string]string{"holdfast.dev/mode": "audit"}); err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(i.cluster.Config())
+	if err != nil {
+		return err
+	}
+	n := 0
+	return i.until(ctx, "the API server to call both webhooks", func() bool {
+		n++
+		name := "probe-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-" + strconv.Itoa(n) //nolint:forbidigo // a name that no other try has
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
+		if _, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+			return false
+		}
+		event, err := i.cluster.WaitAuditEvent(ctx, controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: namespace, Name: name})
+		mutated, validated := false, false
+		for key := range event.Annotations {
+			mutated = mutated || strings.Contains(key, "mutate.holdfast.dev/")
+			validated = validated || strings.Contains(key, "validate.holdfast.dev/")
+		}
+		return err == nil && mutated && validated
+	})
+}
+
+func (i *Installation) until(ctx context.Context, what string, ok func() bool) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+		case <-i.exited:
+			return fmt.Errorf("wait for %s: the server ended: %s", what, i.process.ProcessState)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func get(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, response.Status)
+	}
+	return nil
+}
+
+// Metrics returns the server's metrics page.
+func (i *Installation) Metrics(ctx context.Context) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.local.metrics+"/metrics", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	return string(page), err
+}
+
+// Kill ends the server and leaves everything else as it is: the API server calls and gets no answer.
+func (i *Installation) Kill() {
+	if i.process == nil || i.process.Process == nil {
+		return
+	}
+	_ = i.process.Process.Signal(syscall.SIGKILL)
+	<-i.exited
+}
+
+// Resume starts the server again after Kill.
+func (i *Installation) Resume(ctx context.Context, o Options) error {
+	if err := i.run(ctx, o); err != nil {
+		return err
+	}
+	return i.called(ctx)
+}
+
+// Stop ends the server and removes what Install applied.
+func (i *Installation) Stop() {
+	i.Kill()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout) //nolint:forbidigo // runs when tests are over
+	defer cancel()
+	// Webhooks leave before the server is missed, and the namespace stays: deleting one takes the API server its time.
+	_ = i.cluster.DeleteObjects(ctx, slices.DeleteFunc(slices.Clone(i.objects), func(o *unstructured.Unstructured) bool {
+		return !strings.HasSuffix(o.GetKind(), "WebhookConfiguration")
+	}))
+	if i.host != nil {
+		_ = i.host.Close()
+	}
+	if i.dir != "" {
+		_ = os.RemoveAll(i.dir)
+	}
+}
