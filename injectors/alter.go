@@ -23,6 +23,14 @@ func (p *Plan) Moved(from, to int) *Plan {
 	return &out
 }
 
+// Grouped returns the plan in which the init container at i runs in the group.
+func (p *Plan) Grouped(i int, gid int64) *Plan {
+	out := *p
+	out.Inits = slices.Clone(p.Inits)
+	out.Inits[i].GID = gid
+	return &out
+}
+
 // Held returns the plan in which the app waits for the mesh's proxy.
 func (p *Plan) Held(injector *Injector) *Plan {
 	out := *p
@@ -63,7 +71,7 @@ func (p *Plan) SeenFinished() bool {
 		return true
 	}
 	for _, h := range hooks[self+1:] {
-		if p.hasRun(h) {
+		if p.hasRun(h) || p.Target.Template() && h.Injector != nil && p.Acts(h.Injector) {
 			return false
 		}
 	}

@@ -17,7 +17,7 @@ func exemptIdentity() Remedy {
 			}
 			for i := range d.plan.Inits {
 				s := &d.plan.Inits[i]
-				if !d.needy(d.plan, s) || s.Declared || s.Index < 0 {
+				if !d.needy(d.plan, s) || s.Declared || s.Index < 0 && d.when != Foresight {
 					continue
 				}
 				to, _, _ := d.plan.Late(s)
@@ -26,9 +26,8 @@ func exemptIdentity() Remedy {
 					continue
 				}
 				gid := m.ProxyGID
-				c := change{container: s.Index, group: &gid}
-				if plan := d.after(c); d.count(plan) < d.late {
-					d.keep(plan, c)
+				if plan := d.plan.Grouped(i, gid); d.count(plan) < d.late {
+					d.keep(plan, change{container: s.Index, group: &gid})
 				}
 			}
 		},

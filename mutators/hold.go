@@ -26,11 +26,16 @@ func (d *draft) hold(m *injectors.Mesh) {
 		return
 	}
 	value, present := t.Meta.Annotations[m.Injector.Hold.Key]
-	if present && t.Template() {
-		return // a key that grows makes every later apply of the same file a rollout
-	}
 	merged, decided, err := m.Injector.Hold.Merge(value)
 	if err != nil || decided {
+		return
+	}
+	if t.Template() && (present || !d.config.TemplateHold) {
+		// A key that grows makes every later apply of the same file a rollout: the pods get hold, the template does not.
+		if d.when == Foresight {
+			d.plan = d.plan.Held(m.Injector)
+			d.look()
+		}
 		return
 	}
 	d.keep(d.plan.Held(m.Injector), change{annotation: m.Injector.Hold.Key, value: merged})

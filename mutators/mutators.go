@@ -20,10 +20,12 @@ const AppliedAnnotation = "holdfast.dev/applied"
 type When uint8
 
 // Mutating is in /mutate, where changes still take effect. Hindsight is in /validate, where every hook has run: the outcome
-// is what enforce mode would have done on the way there.
+// is what enforce mode would have done on the way there. Foresight looks at a template: the outcome is what enforce mode will
+// do to its pods, and the patch what of that is done to the template.
 const (
 	Mutating When = iota
 	Hindsight
+	Foresight
 )
 
 // Remedy is one way to put a plan right.
@@ -63,7 +65,7 @@ func Choose(p *injectors.Plan, c *config.Config, when When) Outcome {
 		return Outcome{Plan: p}
 	}
 	for _, r := range [...]Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()} {
-		if c.Remedy(r.Name) && (!p.Target.Template() || r.Name == config.Hold) {
+		if c.Remedy(r.Name) && (!p.Target.Template() || r.Name == config.Hold || when == Foresight) {
 			d.name = r.Name
 			r.act(&d)
 		}
@@ -151,6 +153,13 @@ func (d *draft) after(changes ...change) *injectors.Plan {
 func (d *draft) keep(plan *injectors.Plan, changes ...change) {
 	t := d.plan.Target
 	for _, c := range changes {
+		if d.when == Foresight && d.name != config.Hold {
+			// This will happen to the pods. Their containers are not in the template; their annotations might be.
+			if c.annotation != "" {
+				t = apply(t, c)
+			}
+			continue
+		}
 		d.patch.append(t, c)
 		t = apply(t, c)
 	}
@@ -193,7 +202,7 @@ func listed(list, entry string) bool {
 // secondPass tells whether we will see the pod once more, finished, and can put it right then. The second pass sees what
 // every injector did and guesses nothing, so whatever can wait for it does.
 func (d *draft) secondPass(m *injectors.Mesh) bool {
-	return d.plan.Coming && d.plan.Recalled && (d.mayReorder() || m != nil && m.Late)
+	return d.when == Mutating && d.plan.Coming && d.plan.Recalled && (d.mayReorder() || m != nil && m.Late)
 }
 
 // mayReorder tells whether the init containers of this pod may be moved at all.
@@ -211,8 +220,8 @@ func (d *draft) mayReorder() bool {
 
 // finished tells whether the init containers lie as they will: nobody who adds any is still to come.
 func (d *draft) finished() bool {
-	if d.when == Hindsight {
-		return d.plan.SeenFinished()
+	if d.when == Mutating {
+		return !d.plan.Coming
 	}
-	return !d.plan.Coming
+	return d.plan.SeenFinished()
 }

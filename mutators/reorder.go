@@ -29,6 +29,9 @@ func reorder() Remedy {
 // aligned tells that the plan has the init containers where the pod has them. It has not where a hook that is called once
 // more will move its own: what is still wrong after that is not cured by moving.
 func (d *draft) aligned() bool {
+	if d.when == Foresight {
+		return true // nothing is moved yet
+	}
 	for i := range d.plan.Inits {
 		if d.plan.Inits[i].Index != i {
 			return false
@@ -40,7 +43,7 @@ func (d *draft) aligned() bool {
 // move tries the places from first to before end, step by step, and keeps the first that cures the dialer and harms nobody.
 func (d *draft) move(i, first, end, step int) {
 	s := &d.plan.Inits[i]
-	if !d.needy(d.plan, s) || s.Index < 0 {
+	if !d.needy(d.plan, s) {
 		return
 	}
 	for to := first; to != end; to += step {

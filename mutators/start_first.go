@@ -39,7 +39,7 @@ func (d *draft) startFirst(i int) bool {
 	switch {
 	case d.when == Mutating && d.plan.Coming && d.plan.Certain():
 		plan = d.after(c)
-	case d.when == Hindsight && !d.finished() && d.plan.Follows(s.Injector):
+	case d.when != Mutating && !d.finished() && d.plan.Follows(s.Injector):
 		plan = d.plan.Moved(i, 0)
 	default:
 		return false
