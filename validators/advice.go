@@ -2,29 +2,46 @@ package validators
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
 )
 
-// where says why a dialer is cut: who cut the network, and which proxy serves too late.
-func (i *inspection) cause(b injectors.Blocker) string {
+// cut says who keeps the network from a container, and until when: cut by "istio-init" (initContainers[1]) until
+// "istio-proxy" (containers[1]) serves.
+func (i *inspection) cut(b injectors.Blocker) string {
 	who := "the node's CNI plugin"
 	if b.Installer != nil && b.Installer.Role == injectors.Installer {
 		who = i.at(b.Installer)
 	}
-	late := "no proxy serves"
-	if b.Proxy != nil {
-		late = i.at(b.Proxy) + " serves only later"
+	switch {
+	case b.Proxy == nil:
+		return "cut by " + who + ", and no proxy serves."
+	case b.Proxy.LostSidecar():
+		return "cut by " + who + ", and " + i.at(b.Proxy) + " lost its restartPolicy."
 	}
-	return who + " cut the network before, " + late + "."
+	return "cut by " + who + " until " + i.at(b.Proxy) + " serves."
+}
+
+// butCut says what a container needs and why it cannot have it.
+func (i *inspection) butCut(to injectors.Endpoint, b injectors.Blocker) string {
+	if !to.Known() {
+		return "the network, but it is " + i.cut(b)
+	}
+	return needs(to) + ", but the network is " + i.cut(b)
 }
 
 // advise returns the one line that cures a late dialer, the narrowest that will do.
-func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, m *injectors.Mesh) string {
-	if m == nil {
+func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injectors.Blocker) string {
+	m := b.Mesh
+	switch {
+	case m == nil:
 		return ""
+	case b.Proxy != nil && b.Proxy.LostSidecar():
+		return "Give " + i.at(b.Proxy) + " its restartPolicy: Always back."
 	}
 	if s.Injector != nil && s.Injector.First != "" {
 		_, set := i.target.Meta.Annotations[s.Injector.First]
@@ -35,7 +52,7 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, m *injecto
 			return i.annotate(s.Injector.First, "true")
 		}
 	}
-	if fix, ok := i.exempt(to, m); ok {
+	if fix := i.exempt(s, to, m); fix != "" {
 		return fix
 	}
 	switch {
@@ -47,33 +64,64 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, m *injecto
 	return "Exempt its destination from the mesh, or use native sidecars."
 }
 
-// exempt is the annotation that lets the destination pass, as the union with what is exempt already.
-func (i *inspection) exempt(to injectors.Endpoint, m *injectors.Mesh) (string, bool) {
-	if a := m.Injector.Annotation(injectors.ExcludeCIDRs); a != nil && len(to.Addrs) > 0 {
-		list := i.list(a.Key)
-		for _, addr := range to.Addrs {
-			list = append(list, netip.PrefixFrom(addr, addr.BitLen()).String())
+// exempt is the annotation that lets the destination pass, as the union with what is exempt already; "" where there is none.
+func (i *inspection) exempt(s *injectors.Step, to injectors.Endpoint, m *injectors.Mesh) string {
+	var ranges []string
+	for _, addr := range to.Addrs {
+		ranges = append(ranges, netip.PrefixFrom(addr, addr.BitLen()).String())
+	}
+	if len(ranges) == 0 && s.Injector != nil {
+		for _, r := range i.config.Ranges(s.Injector.Name) {
+			ranges = append(ranges, r.String())
 		}
-		return i.annotate(a.Key, strings.Join(list, ",")), true
 	}
-	if a := m.Injector.Annotation(injectors.ExcludePorts); a != nil && to.Port != 0 && to.Port != 53 && to.Port != 80 && to.Port != 443 {
-		return i.annotate(a.Key, strings.Join(append(i.list(a.Key), strconv.Itoa(int(to.Port))), ",")), true
+	if a := m.Injector.Annotation(injectors.ExcludeCIDRs); a != nil && len(ranges) > 0 {
+		return i.annotate(a.Key, i.union(a, m, ranges...))
 	}
-	return "", false
+	switch to.Port {
+	case 0, 53, 80, 443: // not for the sake of one container
+		return ""
+	}
+	if a := m.Injector.Annotation(injectors.ExcludePorts); a != nil {
+		return i.annotate(a.Key, i.union(a, m, strconv.Itoa(int(to.Port))))
+	}
+	return ""
 }
 
-func (i *inspection) list(key string) []string {
-	value := i.target.Annotation(key)
-	if value == "" {
-		return nil
+// union is the value of a list annotation with the entries in it. The annotation replaces the mesh's own list, so it starts
+// from that where the pod has none.
+func (i *inspection) union(a *injectors.Annotation, m *injectors.Mesh, entries ...string) string {
+	value, ok := i.target.Meta.Annotations[a.Key]
+	if !ok && m.Settings != nil {
+		value = m.Settings.ExcludePorts
+		if a.Means == injectors.ExcludeCIDRs {
+			value = m.Settings.ExcludeCIDRs
+		}
 	}
-	return strings.Split(value, ",")
+	if value == "" || a.Check != nil && a.Check(value) != nil {
+		return strings.Join(entries, ",")
+	}
+	list := strings.Split(value, ",")
+	for _, e := range entries {
+		if !slices.Contains(list, e) {
+			list = append(list, e)
+		}
+	}
+	return strings.Join(list, ",")
 }
 
-// needs says what the container needs the network for.
-func needs(to injectors.Endpoint) string {
-	if !to.Known() {
-		return "the network"
+// needs names the destination; names of hosts can be as long as everything else that is said.
+func needs(to injectors.Endpoint) string { return report.Shorten(to.String(), 60) }
+
+// annotate is the fix that adds an annotation.
+func (i *inspection) annotate(key, value string) string {
+	return "Annotate " + i.annotated() + ": " + key + `: "` + value + `"`
+}
+
+// annotated is what a person annotates: a pod that has a controller is gone before anyone can.
+func (i *inspection) annotated() string {
+	if i.target.Template() || strings.Contains(i.target.String(), "/") && !strings.HasPrefix(i.target.String(), "Pod/") {
+		return "the pod template"
 	}
-	return to.String()
+	return "the pod"
 }

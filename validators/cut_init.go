@@ -25,8 +25,8 @@ func cutInit() Rule {
 					i.declaredCut(s)
 				case s.Role == injectors.Own && s.Phase == injectors.Init && i.plan.Network(s, injectors.Endpoint{}) == injectors.Cut:
 					b := i.plan.Blocks(s, injectors.Endpoint{})
-					i.find(s, i.at(s)+" starts without network: "+i.cause(b),
-						"If it needs any: "+i.annotate(injectors.InitNetworkAnnotation, s.Name+"=HOST:PORT"))
+					i.find(s, i.at(s)+" starts while the network is "+i.cut(b),
+						"If it needs any, annotate "+i.annotated()+": "+injectors.InitNetworkAnnotation+`: "`+s.Name+`=HOST:PORT"`)
 				}
 			}
 		},
@@ -39,5 +39,5 @@ func (i *inspection) declaredCut(s *injectors.Step) {
 		return
 	}
 	b := i.plan.Blocks(s, to)
-	i.findAs(report.Error, s, i.at(s)+" is declared to need "+needs(to)+"; "+i.cause(b), i.advise(s, to, b.Mesh))
+	i.findAs(report.Error, s, i.at(s)+" is declared to need "+i.butCut(to, b), i.advise(s, to, b))
 }

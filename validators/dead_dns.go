@@ -1,6 +1,7 @@
 package validators
 
 import (
+	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/report"
 )
 
@@ -21,11 +22,11 @@ func deadDNS() Rule {
 				if !dns {
 					continue
 				}
-				fix := "Use its address instead of its name."
-				if s.Injector != nil {
-					fix = "Switch on the remedy exempt-identity, or use an address instead of the name."
+				fix := "Give it an address instead of the name."
+				if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
+					fix = "Switch on the remedy exempt-identity, or give it an address instead of the name."
 				}
-				i.find(s, i.at(s)+" can reach "+to.String()+" but cannot resolve the name: DNS is captured and no proxy answers yet.", fix)
+				i.find(s, i.at(s)+" may connect to "+needs(to)+" but cannot resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), fix)
 			}
 		},
 	}

@@ -22,8 +22,8 @@ func holdTrap() Rule {
 			for k := range i.plan.Meshes {
 				m := &i.plan.Meshes[k]
 				if m.Hold == injectors.Yes && m.Native != injectors.Yes {
-					i.find(nil, "the app is held until the proxy of "+m.Injector.Title+" serves, but restartPolicy "+string(i.target.Spec.RestartPolicy)+
-						" never restarts a proxy that gave up waiting.", "Use a native sidecar, or leave hold out of this pod.")
+					i.find(nil, "the app waits for "+m.Injector.Title+"'s proxy, but under restartPolicy: "+string(i.target.Spec.RestartPolicy)+
+						" nobody restarts a proxy that gives up waiting for itself.", "Use a native sidecar, or leave hold out of this pod.")
 				}
 			}
 		},

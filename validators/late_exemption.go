@@ -44,6 +44,6 @@ func (i *inspection) late(m *injectors.Mesh) {
 }
 
 func (i *inspection) tooLate(key, entry string, m *injectors.Mesh) {
-	i.find(nil, "annotation "+key+" exempts "+entry+", but was added after "+m.Injector.Title+" had rendered its redirect: it has no effect.",
+	i.find(nil, "annotation "+key+" exempts "+entry+", but "+m.Injector.Title+" had rendered its redirect before it was there: it has no effect.",
 		"Put it on the pod template.")
 }

@@ -19,7 +19,7 @@ func lostSidecar() Rule {
 				if !s.LostSidecar() {
 					continue
 				}
-				i.find(s, i.at(s)+" is "+s.Injector.Title+"'s sidecar without restartPolicy: Always; a webhook called after "+s.Injector.Title+"'s dropped it.",
+				i.find(s, i.at(s)+" lost its restartPolicy: Always to a webhook that runs after "+s.Injector.Title+"'s: nothing behind it ever starts.",
 					"Update that webhook: it is built on an old Kubernetes API.")
 			}
 		},

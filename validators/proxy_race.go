@@ -1,6 +1,8 @@
 package validators
 
 import (
+	"slices"
+
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
 )
@@ -18,7 +20,7 @@ func proxyRace() Rule {
 		check: func(i *inspection) {
 			for k := range i.plan.Meshes {
 				m := &i.plan.Meshes[k]
-				if m.Native == injectors.No && m.Hold == injectors.No {
+				if m.Native == injectors.No && m.Hold == injectors.No && !i.lostIn(m) {
 					i.race(m)
 				}
 			}
@@ -32,24 +34,20 @@ func (i *inspection) race(m *injectors.Mesh) {
 		value, decided, err := m.Injector.Hold.Merge(i.target.Annotation(m.Injector.Hold.Key))
 		switch {
 		case err != nil:
-			severity, fix = report.Warning, "Make the annotation "+m.Injector.Hold.Key+" valid YAML or JSON; then hold can be added to it."
-		case !decided:
-			fix = i.hold(m.Injector.Hold.Key, value)
+			severity, fix = report.Warning, "Make the annotation "+m.Injector.Hold.Key+" valid YAML or JSON: hold can then be added to it."
+		case !decided: // in single quotes: it is JSON
+			fix = "Annotate " + i.annotated() + ": " + m.Injector.Hold.Key + ": '" + value + "'"
 		}
 	}
 	for k := range i.plan.Mains {
 		if s := &i.plan.Mains[k]; s.Role == injectors.Own {
-			i.findAs(severity, s, i.at(s)+" may start before the proxy of "+m.Injector.Title+" serves: its first connections can be refused.", fix)
+			i.findAs(severity, s, i.at(s)+" may start before "+m.Injector.Title+"'s proxy serves: its first connections can be refused.", fix)
 			return
 		}
 	}
 }
 
-// hold quotes the value with single quotes: it is JSON.
-func (i *inspection) hold(key, value string) string {
-	where := "Annotate the pod: "
-	if i.target.Template() {
-		where = "Annotate the pod template: "
-	}
-	return where + key + ": '" + value + "'"
+// lostIn tells whether the mesh's proxy is a native sidecar that is one no more: what is wrong then is not a race.
+func (i *inspection) lostIn(m *injectors.Mesh) bool {
+	return slices.ContainsFunc(i.plan.Inits, func(s injectors.Step) bool { return s.Injector == m.Injector && s.LostSidecar() })
 }

@@ -16,7 +16,7 @@ func unknownMode() Rule {
 		},
 		check: func(i *inspection) {
 			if _, err := i.config.ModeOf(i.target.Namespace); err != nil {
-				i.find(nil, "namespace "+i.target.Namespace.Name+": "+err.Error()+"; it counts as audit.",
+				i.find(nil, "namespace "+i.target.Namespace.Name+" has "+err.Error()+"; it counts as audit.",
 					"kubectl label --overwrite namespace "+i.target.Namespace.Name+" "+config.ModeLabel+"=enforce")
 			}
 		},

@@ -1,7 +1,10 @@
 package validators
 
 import (
+	"maps"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
@@ -18,43 +21,82 @@ func unusableExemption() Rule {
 			Fix: "Write what the message says. Address ranges: 10.96.7.7/32,192.0.2.0/24. Ports: 8200,3306.",
 		},
 		check: func(i *inspection) {
-			for _, key := range i.unusable() {
-				a, _ := i.plan.Env.Catalogue.Annotation(key)
-				severity, happens := report.Error, "the injector denies the pod"
-				if !a.Denied {
-					severity, happens = report.Warning, "it is misread when the pod starts"
-				}
-				err := a.Check(i.target.Meta.Annotations[key])
-				i.findAs(severity, nil, "annotation "+key+": "+err.Error()+"; "+happens+".", "Correct the value.")
+			if len(i.target.Meta.Annotations) == 0 {
+				return
+			}
+			for _, key := range i.keys() {
+				i.usable(key, i.target.Meta.Annotations[key])
 			}
 			if value, ok := i.target.Meta.Annotations[injectors.InitNetworkAnnotation]; ok {
 				if _, err := injectors.ParseInitNetwork(value); err != nil {
-					i.findAs(report.Warning, nil, "annotation "+injectors.InitNetworkAnnotation+": "+err.Error()+"; the entry is ignored.", "Write NAME=HOST:PORT.")
+					i.findAs(report.Warning, nil, "annotation "+injectors.InitNetworkAnnotation+": "+err.Error()+"; the entry is ignored.",
+						"Write "+injectors.InitNetworkAnnotation+`: "NAME=HOST:PORT"`)
 				}
 			}
 		},
 	}
 }
 
-// unusable returns the keys of annotations with a value that the injector concerned cannot use, sorted.
-func (i *inspection) unusable() []string {
-	var keys []string
-	for key, value := range i.target.Meta.Annotations {
-		a, ok := i.plan.Env.Catalogue.Annotation(key)
-		if ok && a.Check != nil && a.Check(value) != nil && i.concerns(a) {
-			keys = append(keys, key)
-		}
+// keys returns the keys of the target's annotations, sorted, so that findings have an order.
+func (i *inspection) keys() []string { return slices.Sorted(maps.Keys(i.target.Meta.Annotations)) }
+
+func (i *inspection) usable(key, value string) {
+	a, ok := i.plan.Env.Catalogue.Annotation(key)
+	if !ok || a.Check == nil {
+		return
 	}
-	slices.Sort(keys)
-	return keys
+	reader := i.reader(a)
+	if reader == nil {
+		return
+	}
+	err := a.Check(value)
+	if err == nil {
+		return
+	}
+	severity, happens := report.Error, reader.Title+" denies the pod."
+	switch m := i.plan.Mesh(reader); {
+	case !a.Denied:
+		severity, happens = report.Warning, reader.Title+" misreads it when the pod starts."
+	case m != nil && m.Late && !m.Coming && !m.Again:
+		happens = "the node's CNI plugin refuses to start the pod."
+	case reader.Marked(i.target) && (m == nil || !m.Reads()):
+		severity, happens = report.Warning, "it came after "+reader.Title+" had run, and has no effect."
+	}
+	i.findAs(severity, nil, "annotation "+key+": "+err.Error()+"; "+happens, i.corrected(a, value))
 }
 
-// concerns tells whether the injector that reads the annotation acts, or acted, on this pod.
-func (i *inspection) concerns(a *injectors.Annotation) bool {
+// reader returns the injector that reads the annotation, where it acts, or acted, on this pod.
+func (i *inspection) reader(a *injectors.Annotation) *injectors.Injector {
 	for _, injector := range i.plan.Env.Catalogue.All {
-		if slices.ContainsFunc(injector.Annotations, func(b injectors.Annotation) bool { return b.Key == a.Key }) {
-			return i.plan.Acts(injector)
+		if slices.ContainsFunc(injector.Annotations, func(b injectors.Annotation) bool { return b.Key == a.Key }) && i.plan.Acts(injector) {
+			return injector
 		}
 	}
-	return false
+	return nil
+}
+
+// corrected is the value as its author will have meant it, where that can be told: entries without spaces, addresses with
+// their length.
+func (i *inspection) corrected(a *injectors.Annotation, value string) string {
+	var list []string
+	for entry := range strings.SplitSeq(value, ",") {
+		entry = strings.TrimSpace(entry)
+		if addr, err := netip.ParseAddr(entry); err == nil {
+			entry = netip.PrefixFrom(addr, addr.BitLen()).String()
+		}
+		if entry != "" {
+			list = append(list, entry)
+		}
+	}
+	if fixed := strings.Join(list, ","); fixed != "" && a.Check(fixed) == nil {
+		return "Write " + a.Key + `: "` + fixed + `"`
+	}
+	switch a.Means {
+	case injectors.ExcludeCIDRs, injectors.IncludeCIDRs:
+		return "Write address ranges: 10.96.7.7/32,192.0.2.0/24."
+	case injectors.ExcludePorts, injectors.IncludePorts:
+		return "Write single ports: 8200,3306."
+	case injectors.Opaque:
+	}
+	return "Correct the value, or remove the annotation."
 }

@@ -107,12 +107,3 @@ func (i *inspection) path() string {
 func (i *inspection) at(s *injectors.Step) string {
 	return `"` + report.Shorten(s.Name, 40) + `" (` + i.plan.Field(s) + `)`
 }
-
-// annotate is the fix that adds an annotation.
-func (i *inspection) annotate(key, value string) string {
-	where := "Annotate the pod: "
-	if i.target.Template() {
-		where = "Annotate the pod template: "
-	}
-	return where + key + `: "` + value + `"`
-}

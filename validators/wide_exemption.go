@@ -1,7 +1,7 @@
 package validators
 
 import (
-	"strings"
+	"net/netip"
 
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
@@ -36,26 +36,19 @@ func wideExemption() Rule {
 }
 
 func (i *inspection) wide(m *injectors.Mesh, means injectors.Meaning, what string) {
-	where := "the mesh's settings"
+	by, fix := "the mesh's own list", "Exempt only the addresses that are needed."
 	if a := m.Injector.Annotation(means); a != nil {
 		if _, ok := i.target.Meta.Annotations[a.Key]; ok {
-			where = "annotation " + a.Key
+			by = "annotation " + a.Key
 		}
 	}
-	message := where + " takes " + what + " out of the mesh, for every container of the pod."
-	fix := "Exempt only the addresses that are needed."
 	for k := range i.plan.Inits {
-		if s := &i.plan.Inits[k]; s.Role == injectors.Dialer && len(s.To) > 0 && len(s.To[0].Addrs) > 0 {
-			fix = "Exempt only what is needed: " + s.To[0].Addrs[0].String() + "/" + bits(s.To[0].Addrs[0].Is4())
+		s := &i.plan.Inits[k]
+		if a := m.Injector.Annotation(injectors.ExcludeCIDRs); a != nil && s.Role == injectors.Dialer && len(s.To) > 0 && len(s.To[0].Addrs) > 0 {
+			addr := s.To[0].Addrs[0]
+			fix = "Exempt only what is needed: " + a.Key + `: "` + netip.PrefixFrom(addr, addr.BitLen()).String() + `"`
 			break
 		}
 	}
-	i.find(nil, strings.ToUpper(message[:1])+message[1:], fix)
-}
-
-func bits(v4 bool) string {
-	if v4 {
-		return "32"
-	}
-	return "128"
+	i.find(nil, by+" lets "+what+" bypass the mesh, for every container of the pod.", fix)
 }

@@ -111,15 +111,14 @@ func (c *Case) load() error {
 		return fmt.Errorf("%s: %w", configPart, err)
 	}
 	c.Config = configuration
+	c.Env = &injectors.Env{Catalogue: configuration.Catalogue(), Addresses: configuration.Addresses(), Now: Now}
 	namespace, err := c.namespace(&cluster)
 	if err != nil {
 		return err
 	}
-	services, err := cluster.services()
-	if err != nil {
+	if c.Env.Services, err = cluster.services(); err != nil {
 		return err
 	}
-	c.Env = &injectors.Env{Catalogue: c.Config.Catalogue(), Services: services, Addresses: c.Config.Addresses(), Now: Now}
 	if err := c.object(namespace); err != nil {
 		return err
 	}
@@ -149,7 +148,7 @@ func (c *Case) namespace(cluster *Cluster) (*injectors.Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Config.Catalogue().Identify(all, src, c.Config.Override)
+	c.Env.Catalogue.Identify(all, src, c.Config.Override)
 	n.Hooks = injectors.In(all, n.Labels)
 	return n, nil
 }

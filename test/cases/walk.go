@@ -21,18 +21,14 @@ func Walk(t *testing.T, dir string, test func(t *testing.T, c *Case)) {
 		t.Fatal("-update does not rewrite what CI is to hold against")
 	}
 	for _, folder := range Folders(t, dir) {
-		files, err := os.ReadDir(filepath.Join(dir, folder))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			name, ok := strings.CutSuffix(f.Name(), ".txtar")
+		for _, file := range Files(t, dir, folder) {
+			name, ok := strings.CutSuffix(file, ".txtar")
 			t.Run(folder+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				if !ok {
-					t.Fatalf("%s is no case: want a .txtar file", f.Name())
+					t.Fatalf("%s is no case: want a .txtar file", file)
 				}
-				c, err := Read(filepath.Join(dir, folder, f.Name()))
+				c, err := Read(filepath.Join(dir, folder, file))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -43,7 +39,7 @@ func Walk(t *testing.T, dir string, test func(t *testing.T, c *Case)) {
 }
 
 // Folders returns the names of the folders of cases below dir. The fuzz corpus is none.
-func Folders(t *testing.T, dir string) []string {
+func Folders(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -58,7 +54,21 @@ func Folders(t *testing.T, dir string) []string {
 	return out
 }
 
-// Folder is the name of the folder that the case lies in, and Name that of its file without the extension.
+// Files returns the names of the files in a folder of cases.
+func Files(t testing.TB, dir, folder string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]string, len(entries))
+	for i, e := range entries {
+		out[i] = e.Name()
+	}
+	return out
+}
+
+// Folder is the name of the folder that the case lies in.
 func (c *Case) Folder() string { return filepath.Base(filepath.Dir(c.File)) }
 
 // Name is the name of the case's file without the extension.

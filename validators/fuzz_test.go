@@ -1,0 +1,123 @@
+package validators_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
+	"holdfast.dev/holdfast/test/cases"
+	"holdfast.dev/holdfast/validators"
+)
+
+// FuzzPlan makes plans of whatever pod comes in: every container that is in the pod is in the plan exactly once, what was
+// given stays as it was, the same pod gives the same report, and every finding fits.
+func FuzzPlan(f *testing.F) {
+	surroundings := fuzzSurroundings(f)
+	for _, folder := range []string{"late-dialer", "cut-init", "proxy-race", "unusable-exemption"} {
+		for _, file := range cases.Files(f, "testdata", folder) {
+			c, err := cases.Read(filepath.Join("testdata", folder, file))
+			if err != nil {
+				f.Fatal(err)
+			}
+			if !c.Target.Template() {
+				f.Add(c.Raw)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var pod corev1.Pod
+		if json.Unmarshal(data, &pod) != nil {
+			return
+		}
+		before := pod.DeepCopy()
+		for _, c := range surroundings {
+			for horizon := injectors.Fact; horizon <= injectors.All; horizon++ {
+				target := injectors.PodTarget(&pod, c.Target.Namespace)
+				p := injectors.New(target, c.Env, horizon)
+				once(t, &pod, p)
+				findings := validators.Judge(p, c.Config)
+				if diff := cmp.Diff(findings, validators.Judge(injectors.New(target, c.Env, horizon), c.Config)); diff != "" {
+					t.Errorf("the same pod again (-first +second):\n%s", diff)
+				}
+				for i := range findings {
+					if n := len([]rune(findings[i].String())); n > report.MaxRunes {
+						t.Errorf("got %d runes, want at most %d: %s", n, report.MaxRunes, findings[i].String())
+					}
+				}
+			}
+		}
+		if diff := cmp.Diff(before, &pod); diff != "" {
+			t.Errorf("the pod was written to (-before +after):\n%s", diff)
+		}
+	})
+}
+
+// once holds that the containers of the pod are in the plan exactly once each, among those that are yet to come. A mesh that
+// renders itself anew puts its own containers back without a place in the pod.
+func once(t *testing.T, pod *corev1.Pod, p *injectors.Plan) {
+	t.Helper()
+	seen := map[string]int{}
+	for _, list := range [][]injectors.Step{p.Inits, p.Mains} {
+		for i := range list {
+			s := &list[i]
+			if c := p.Container(s); c != nil {
+				if c.Name != s.Name {
+					t.Errorf("step %q: got container %q", s.Name, c.Name)
+				}
+				seen[p.Field(s)]++
+			}
+			seen["name "+s.Name]++
+		}
+	}
+	names := map[string]int{}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			names[list[i].Name]++
+		}
+	}
+	for name, n := range names {
+		if !injected(p, name) && seen["name "+name] != n {
+			t.Errorf("container %q: got it %d times in the plan, want %d", name, seen["name "+name], n)
+		}
+	}
+}
+
+// injected tells whether the name is one that an injector gives: those it may take out and put back.
+func injected(p *injectors.Plan, name string) bool {
+	for _, i := range p.Env.Catalogue.All {
+		if _, ok := i.Containers[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func fuzzSurroundings(f *testing.F) []*cases.Case {
+	f.Helper()
+	var out []*cases.Case
+	for _, text := range []string{
+		"istio: {default: {}}", "istio: {default: {cni: true}}", `istio: {default: {native: "true"}}`, "services: {}",
+		"istio: {default: {cni: true, defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"true\"}}}}",
+	} {
+		for _, again := range []string{"Never", "IfNeeded"} {
+			c, err := cases.Parse([]byte("A place to be.\n-- pod.yaml --\nspec: {containers: [{name: app}]}\n-- webhooks.yaml --\n- use: holdfast\n- {use: istio, reinvocation: " +
+				again + "}\n- use: vault\n-- cluster.yaml --\n" + text + "\n"))
+			if err != nil {
+				f.Fatal(err)
+			}
+			out = append(out, c)
+		}
+	}
+	// Without any webhook.
+	c := *out[0]
+	target := *c.Target
+	target.Namespace = &injectors.Namespace{Name: "shop"}
+	c.Target, c.Config = &target, config.Default()
+	return append(out, &c)
+}
