@@ -171,7 +171,6 @@ func noCompiler(ctx context.Context) bool {
 	if len(command) == 0 {
 		return true
 	}
-	//nolint:gosec // The compiler of the user's own Go installation.
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:], "-fsyntax-only", "-x", "c", "-")...)
 	cmd.Stdin = strings.NewReader("#include <stdlib.h>\n#include <pthread.h>\n")
 	return cmd.Run() != nil
