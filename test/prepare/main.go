@@ -65,7 +65,7 @@ func prepare(ctx context.Context, log io.Writer, names []string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		return errors.New(explain(missing))
 	}
-	if err := install(ctx, log, packages(missing, "apt-get")); err != nil {
+	if err := aptInstall(ctx, log, packages(missing, "apt-get")); err != nil {
 		return fmt.Errorf("%s\n%w", explain(missing), err)
 	}
 	if missing = find(ctx, wanted); len(missing) > 0 {
@@ -139,8 +139,8 @@ func packages(missing []need, manager string) []string {
 	return names
 }
 
-// install reads the package lists anew only where the packages cannot be installed without.
-func install(ctx context.Context, log io.Writer, packages []string) error {
+// aptInstall reads the package lists anew only where the packages cannot be installed without.
+func aptInstall(ctx context.Context, log io.Writer, packages []string) error {
 	fmt.Fprintf(log, "installing %s...\n", strings.Join(packages, " "))
 	arguments := append([]string{"install", "-y", "--no-install-recommends"}, packages...)
 	if aptGet(ctx, arguments...) == nil {
