@@ -5,6 +5,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -37,6 +38,11 @@ var shared *suite //nolint:gochecknoglobals // one control plane for all tests
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
+		return 0
+	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // there is no test yet to take one from
 	defer cancel()
 	s, stop, err := start(ctx)
