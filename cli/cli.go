@@ -1,0 +1,57 @@
+// Package cli is the command line of Holdfast: arguments in, streams and exit codes out. What a command does lies in the
+// packages it calls.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, the same for every command.
+const (
+	ExitOK       = 0
+	ExitFindings = 1 // findings at or above --fail-on
+	ExitFailed   = 2 // the command could not run
+)
+
+// Run runs the command that the arguments name and returns the exit code of the process. Results go to stdout, everything
+// else to stderr.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(stderr, "holdfast: %v\n", err)
+		return ExitFailed
+	}
+	return ExitOK
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "Keeps pods from hanging where sidecar injectors meet",
+		Long: `Holdfast works out in what order a pod's containers will start and who can reach the network at each step. It puts right
+what it can, and refuses, with one clear sentence, a pod that would hang in Init.`,
+		Example: `  holdfast serve --config holdfast.yaml   # the admission webhook, inside a cluster
+  holdfast version`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(usage)
+	root.AddCommand(newServe(), newVersion())
+	return root
+}
+
+// usage points to the help of the command that was called wrongly.
+func usage(c *cobra.Command, err error) error {
+	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+}

@@ -1,0 +1,83 @@
+package webhook
+
+import (
+	"strings"
+
+	"github.com/go-logr/logr"
+
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/report"
+)
+
+// Decisions, as records and metrics spell them.
+const (
+	admitted    = "admitted"
+	changed     = "changed"
+	refusedWord = "refused"
+	wouldChange = "would-change"
+	wouldRefuse = "would-refuse"
+)
+
+// Keys of the audit annotations; the API server puts the name of the webhook before them.
+const (
+	auditMode     = "mode"
+	auditDecision = "decision"
+	auditFindings = "findings"
+	auditRemedies = "remedies"
+	auditPatch    = "patch"
+	// The mutating webhook may be called twice for one object, and the API server keeps the first value of a key alone: what
+	// is done before injectors that are still to come stands under one key, what is done after them under another.
+	auditFirst = "first"
+	auditAgain = "again"
+)
+
+// maxAuditPatch bounds the patch in an audit event: a longer one says nothing to a reader.
+const maxAuditPatch = 16 << 10
+
+// record is what is kept of one review: in the API server's audit log, in one log line, and in the counters.
+type record struct {
+	operation, kind   string
+	namespace, object string
+	mode              config.Mode
+	decision          string
+	findings          []report.Finding
+	remedies          []string
+	patch             []byte
+	dryRun            bool
+}
+
+// annotations are the record as the API server's audit log keeps it.
+func (r *record) annotations() map[string]string {
+	out := map[string]string{auditMode: r.mode.String(), auditDecision: r.decision}
+	if len(r.findings) > 0 {
+		out[auditFindings] = r.places()
+	}
+	if len(r.remedies) > 0 {
+		out[auditRemedies] = strings.Join(r.remedies, ",")
+	}
+	if n := len(r.patch); n > 0 && n <= maxAuditPatch {
+		out[auditPatch] = string(r.patch)
+	}
+	return out
+}
+
+// places are the findings in brief: HF101:vault-agent-init,HF103.
+func (r *record) places() string {
+	var b strings.Builder
+	for i := range r.findings {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(r.findings[i].Code)
+		if c := r.findings[i].Container; c != "" {
+			b.WriteByte(':')
+			b.WriteString(c)
+		}
+	}
+	return b.String()
+}
+
+func (r *record) log(log logr.Logger) {
+	log.Info("reviewed", "namespace", r.namespace, "object", r.object, "operation", r.operation, "mode", r.mode.String(),
+		"decision", r.decision, "codes", report.Codes(r.findings), "remedies", r.remedies, "dryRun", r.dryRun)
+}

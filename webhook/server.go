@@ -1,0 +1,187 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"holdfast.dev/holdfast/config"
+)
+
+// Options say how Run serves.
+type Options struct {
+	// Cluster is how the API server is reached.
+	Cluster *rest.Config
+	// Configuration must not be nil.
+	Configuration *config.Config
+	// Audit makes the server only watch, whatever the labels of namespaces say.
+	Audit bool
+
+	// Port of the webhook server.
+	Port int
+	// CertDir holds tls.crt and tls.key; both are read again when they change. Empty, a self-signed certificate is made,
+	// kept in Secret, and its CA is put into our webhook configurations.
+	CertDir string
+	// Namespace and Service are where the API server reaches this server.
+	Namespace, Service string
+	// Secret, in Namespace, keeps a self-signed certificate.
+	Secret string
+
+	// Metrics and Probes are the addresses of the other two servers; "0" switches one off.
+	Metrics, Probes string
+	// ShutdownDelay is how long the server goes on answering after it was told to end: clients learn meanwhile that it is
+	// no endpoint any more.
+	ShutdownDelay time.Duration
+}
+
+// Run serves until the context ends, and for Options.ShutdownDelay after that. The error says why it could not go on.
+func Run(ctx context.Context, log logr.Logger, o Options) error {
+	s, err := newServer(log, o)
+	if err != nil {
+		return err
+	}
+	if err := ctrlmetrics.Registry.Register(s.metrics); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	defer ctrlmetrics.Registry.Unregister(s.metrics)
+
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- s.manager.Start(serving) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("told to end", "shutdownDelay", o.ShutdownDelay.String())
+	s.draining.Store(true)
+	delay := time.NewTimer(o.ShutdownDelay)
+	defer delay.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-delay.C:
+	}
+	stop()
+	return <-ended
+}
+
+// server is everything that Run runs.
+type server struct {
+	manager  manager.Manager
+	cluster  *Cluster
+	metrics  *metrics
+	draining atomic.Bool
+}
+
+func newServer(log logr.Logger, o Options) (*server, error) {
+	client, err := kubernetes.NewForConfig(clientConfig(o.Cluster))
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	s := &server{metrics: newMetrics()}
+	catalogue := o.Configuration.Catalogue()
+	service := types.NamespacedName{Namespace: o.Namespace, Name: o.Service}
+	known := Knowledge{Catalogue: catalogue, Override: o.Configuration.Override, MeshNamespaces: o.Configuration.MeshNamespaces}
+	if s.cluster, err = NewCluster(log.WithName("cluster"), client, known, service); err != nil {
+		return nil, fmt.Errorf("make informers: %w", err)
+	}
+	s.cluster.liveLooks = s.metrics.lookups.WithLabelValues("live").Inc
+	s.cluster.failedLooks = s.metrics.lookups.WithLabelValues("failed").Inc
+
+	certificates, err := s.certificates(log.WithName("certificates"), client, o)
+	if err != nil {
+		return nil, err
+	}
+	hooks := ctrlwebhook.NewServer(ctrlwebhook.Options{
+		Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certificates.Get }},
+	})
+	s.manager, err = manager.New(o.Cluster, manager.Options{
+		Logger: log, WebhookServer: hooks,
+		Metrics:                metricsserver.Options{BindAddress: o.Metrics},
+		HealthProbeBindAddress: o.Probes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make manager: %w", err)
+	}
+	r := newReviewer(log.WithName("review"), s.cluster, o.Configuration, catalogue, o.Audit, o.Namespace, s.metrics, time.Now) //nolint:forbidigo // where the clock comes in
+	hooks.Register(MutatePath, withDeadline(&admission.Webhook{Handler: r.handle(MutatePath, r.mutate)}))
+	hooks.Register(ValidatePath, withDeadline(&admission.Webhook{Handler: r.handle(ValidatePath, r.validate)}))
+	return s, errors.Join(s.manager.Add(s.cluster), s.manager.Add(certificates), s.checks(hooks, certificates))
+}
+
+// clientConfig raises the client's own rate limits: a burst of pods in new namespaces must not queue up behind them.
+func clientConfig(c *rest.Config) *rest.Config {
+	c = rest.CopyConfig(c)
+	if c.QPS == 0 {
+		c.QPS, c.Burst = 100, 200
+	}
+	return c
+}
+
+func (s *server) certificates(log logr.Logger, client kubernetes.Interface, o Options) (certificates, error) {
+	if o.CertDir != "" {
+		return newFileCertificates(o.CertDir, s.metrics.expires)
+	}
+	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
+	c, err := newSelfSigned(log, client, secret, types.NamespacedName{Namespace: o.Namespace, Name: o.Service}, s.cluster.SpreadCA)
+	if err != nil {
+		return nil, fmt.Errorf("watch secret %s: %w", secret, err)
+	}
+	c.expires = s.metrics.expires
+	s.cluster.onConfigurations = c.changed
+	return c, nil
+}
+
+// checks are for probes of the kubelet. Whether the API server can reach us is none of them: an answer to that must never
+// take the server away.
+func (s *server) checks(hooks ctrlwebhook.Server, certificates certificates) error {
+	ready := map[string]healthz.Checker{
+		"webhook": hooks.StartedChecker(),
+		"cluster": func(*http.Request) error { return s.cluster.Ready() },
+		"certificate": func(*http.Request) error {
+			_, err := certificates.Get(nil)
+			return err
+		},
+		"shutdown": func(*http.Request) error {
+			if s.draining.Load() {
+				return errors.New("told to end")
+			}
+			return nil
+		},
+	}
+	errs := []error{s.manager.AddHealthzCheck("ping", healthz.Ping)}
+	for name, check := range ready {
+		errs = append(errs, s.manager.AddReadyzCheck(name, check))
+	}
+	return errors.Join(errs...)
+}
+
+// withDeadline passes the API server's own deadline on, which it states in the URL: an answer after it is for nobody.
+func withDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if timeout, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && timeout > 0 {
+			ctx, cancel := context.WithTimeout(r.Context(), timeout)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
+		next.ServeHTTP(w, r)
+	})
+}

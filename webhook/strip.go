@@ -1,0 +1,123 @@
+package webhook
+
+import (
+	"maps"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// strip reduces an object to what is read of it, before a cache keeps it.
+func strip(object any) (any, error) {
+	switch o := object.(type) {
+	case *corev1.Namespace:
+		return &corev1.Namespace{ObjectMeta: bare(&o.ObjectMeta, true)}, nil
+	case *corev1.Service:
+		return stripService(o), nil
+	case *corev1.Node:
+		n := &corev1.Node{ObjectMeta: bare(&o.ObjectMeta, false)}
+		n.Status.NodeInfo.KubeletVersion = o.Status.NodeInfo.KubeletVersion
+		return n, nil
+	case *corev1.ConfigMap:
+		return stripConfigMap(o), nil
+	case *appsv1.Deployment:
+		return stripDeployment(o), nil
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		o.ManagedFields = nil
+		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+		return o, nil
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		o.ManagedFields = nil
+		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+		return o, nil
+	}
+	return object, nil
+}
+
+func bare(m *metav1.ObjectMeta, annotated bool) metav1.ObjectMeta {
+	out := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
+	if annotated {
+		out.Labels = m.Labels
+		out.Annotations = m.Annotations
+		delete(out.Annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	return out
+}
+
+func stripService(o *corev1.Service) *corev1.Service {
+	s := &corev1.Service{ObjectMeta: bare(&o.ObjectMeta, false)}
+	s.Spec.ClusterIPs = o.Spec.ClusterIPs
+	s.Spec.Ports = make([]corev1.ServicePort, len(o.Spec.Ports))
+	for i := range o.Spec.Ports {
+		s.Spec.Ports[i].Port = o.Spec.Ports[i].Port
+	}
+	return s
+}
+
+// stripConfigMap keeps the data of a mesh's own ConfigMaps, and of those only the keys that hold settings.
+func stripConfigMap(o *corev1.ConfigMap) *corev1.ConfigMap {
+	c := &corev1.ConfigMap{ObjectMeta: bare(&o.ObjectMeta, false)}
+	if o.Name != "istio" && !strings.HasPrefix(o.Name, "istio-") {
+		return c
+	}
+	for _, key := range [...]string{"mesh", "values", "config"} {
+		if value, ok := o.Data[key]; ok {
+			if c.Data == nil {
+				c.Data = map[string]string{}
+			}
+			c.Data[key] = value
+		}
+	}
+	return c
+}
+
+// stripDeployment keeps the labels and the literal environment.
+func stripDeployment(o *appsv1.Deployment) *appsv1.Deployment {
+	d := &appsv1.Deployment{ObjectMeta: bare(&o.ObjectMeta, false)}
+	d.Labels = o.Labels
+	var env []corev1.EnvVar
+	for i := range o.Spec.Template.Spec.Containers {
+		for _, e := range o.Spec.Template.Spec.Containers[i].Env {
+			if e.ValueFrom == nil {
+				env = append(env, e)
+			}
+		}
+	}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Env: env}}
+	return d
+}
+
+// differs tells whether two versions of a stripped object differ in what is read of them.
+func differs(before, after any) bool {
+	switch b := before.(type) {
+	case *corev1.Node:
+		a, ok := after.(*corev1.Node)
+		return !ok || a.Status.NodeInfo.KubeletVersion != b.Status.NodeInfo.KubeletVersion
+	case *corev1.ConfigMap:
+		a, ok := after.(*corev1.ConfigMap)
+		return !ok || !maps.Equal(a.Data, b.Data)
+	case *appsv1.Deployment:
+		a, ok := after.(*appsv1.Deployment)
+		return !ok || !maps.Equal(a.Labels, b.Labels) || !equality.Semantic.DeepEqual(a.Spec.Template.Spec, b.Spec.Template.Spec)
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		a, ok := after.(*admissionregistrationv1.MutatingWebhookConfiguration)
+		return !ok || !maps.Equal(a.Labels, b.Labels) || !equality.Semantic.DeepEqual(a.Webhooks, b.Webhooks)
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		a, ok := after.(*admissionregistrationv1.ValidatingWebhookConfiguration)
+		return !ok || !maps.Equal(a.Labels, b.Labels) || !equality.Semantic.DeepEqual(a.Webhooks, b.Webhooks)
+	}
+	return true
+}
+
+// environment returns the literal environment of a stripped Deployment.
+func environment(d *appsv1.Deployment) map[string]string {
+	out := map[string]string{}
+	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+		out[e.Name] = e.Value
+	}
+	return out
+}
