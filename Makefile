@@ -2,6 +2,7 @@
 
 IMAGE      ?= holdfast:dev
 ENGINE     ?= docker
+VERSION    ?= $(shell git describe --tags --always --dirty)
 FUZZTIME   ?= 30s
 KEEP       ?=
 
@@ -53,11 +54,11 @@ bench: ## the benchmarks behind docs/figures.md
 
 .PHONY: build
 build: ## bin/holdfast, static
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/holdfast .
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X holdfast.dev/holdfast/cli.version=$(VERSION)' -o bin/holdfast .
 
 .PHONY: image
 image: ## the container image IMAGE (holdfast:dev), with ENGINE (docker)
-	$(ENGINE) build -t $(IMAGE) .
+	$(ENGINE) build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 .PHONY: lint
 lint: ## go vet and golangci-lint, which is compiled on first use
