@@ -60,7 +60,7 @@ func would(outcome mutators.Outcome, findings []report.Finding) string {
 
 // foretold are the warnings in warn mode. What the remedies would cure is said as well: the pod goes in without them.
 func (r *reviewer) foretold(plan *injectors.Plan, outcome mutators.Outcome, findings []report.Finding) []string {
-	if outcome.Patch.Empty() {
+	if len(outcome.Remedies) == 0 {
 		return warnings(findings)
 	}
 	asIs := warnings(validators.Judge(plan, r.config))

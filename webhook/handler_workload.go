@@ -6,36 +6,49 @@ import (
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/mutators"
+	"holdfast.dev/holdfast/report"
 	"holdfast.dev/holdfast/validators"
 )
 
-// validateWorkload judges the pods that a workload will make, by prediction.
+// validateWorkload judges the pods that a workload will make, by prediction, with what enforce mode will do to them.
 //
-//	enforce, created, certain, nothing will help (see prospect), workloads: refuse    refused
-//	enforce otherwise, and warn                                                       warned
-//	audit                                                                             recorded
+//	enforce, created, certain, no remedy will help, workloads: refuse    refused
+//	enforce otherwise                                                    warned
+//	warn                                                                 warned, of what is and of what enforce would do
+//	audit                                                                recorded
 func (r *reviewer) validateWorkload(s *subject, req *admission.Request) admission.Response {
 	plan := injectors.New(s.target, r.env, injectors.All)
-	outcome := mutators.Choose(plan, r.config, mutators.Hindsight)
-	findings := prospect(outcome.Plan, r.config, validators.Judge(outcome.Plan, r.config))
+	outcome := mutators.Choose(plan, r.config, mutators.Foresight)
+	findings := validators.Judge(outcome.Plan, r.config)
+	if !plan.Certain() {
+		lower(findings)
+	}
 	refuses := refusing(findings) && !s.update && r.config.Workloads == config.RefuseWorkloads
 
 	n := r.note(s, req, admitted, findings)
+	n.remedies, n.patch = outcome.Remedies, outcome.Patch.JSON()
 	out := allow()
 	switch {
 	case s.mode == config.Enforce && refuses:
 		n.decision = refusedWord
 		out = refuse(req.Name, findings)
-	case s.mode != config.Enforce && refuses:
+	case s.mode == config.Enforce:
+		n.patch = nil // done, and in the object
+		out.Warnings = warnings(findings)
+	case refuses:
 		n.decision = wouldRefuse
-	case s.mode != config.Enforce && !outcome.Patch.Empty():
+	case len(outcome.Remedies) > 0:
 		n.decision = wouldChange
 	}
-	if s.mode != config.Enforce {
-		n.remedies, n.patch = outcome.Remedies, outcome.Patch.JSON()
-	}
-	if out.Allowed && s.mode >= config.Warn {
-		out.Warnings = warnings(findings)
+	if s.mode == config.Warn {
+		out.Warnings = r.foretold(plan, outcome, findings)
 	}
 	return r.finish(n, out)
+}
+
+// lower makes warnings of errors: what is not certain never refuses.
+func lower(findings []report.Finding) {
+	for i := range findings {
+		findings[i].Severity = min(findings[i].Severity, report.Warning)
+	}
 }
