@@ -35,9 +35,11 @@ func (p *Plan) Grouped(i int, gid int64) *Plan {
 func (p *Plan) Held(injector *Injector) *Plan {
 	out := *p
 	out.Meshes = slices.Clone(p.Meshes)
-	if m := out.Mesh(injector); m != nil && m.Native == No {
-		m.Hold = Yes
+	m := out.Mesh(injector)
+	if m == nil || m.Native != No {
+		return &out // a native sidecar has no place among the containers; one that may be has none to tell
 	}
+	m.Hold = Yes
 	out.Mains = slices.Clone(p.Mains)
 	for i, s := range out.Mains {
 		if s.Injector == injector && s.Role == Proxy {
