@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -85,7 +86,7 @@ func readIstio(src *Sources, revision string) *Settings {
 }
 
 func (s *Settings) missing(format string, args ...any) {
-	s.Missing = append(s.Missing[:len(s.Missing):len(s.Missing)], fmt.Sprintf(format, args...))
+	s.Missing = append(slices.Clip(s.Missing), fmt.Sprintf(format, args...))
 }
 
 func (s *Settings) istioValues(v *istioValues) {

@@ -192,7 +192,27 @@ func orID(id *int64, other int64) int64 {
 // observeMesh finds the redirect of one mesh. A container that only bears the proxy's name is the user's own, given to
 // customise the injection to come, unless the injector's mark or its installer is there too.
 func (p *Plan) observeMesh(injector *Injector) {
-	var installer, proxy *Step
+	installer, proxy := p.parts(injector)
+	if installer == nil {
+		if proxy != nil && !injector.Marked(p.Target) {
+			proxy.Injector, proxy.Role = nil, Own
+		}
+		return
+	}
+	m := Mesh{Injector: injector, CNI: TriOf(installer.Role == Validator), ProxyUID: NoID, ProxyGID: NoID, Settings: p.settings(injector)}
+	var proxyContainer *corev1.Container
+	if proxy != nil {
+		m.Native = TriOf(proxy.Phase == Native)
+		m.Hold = TriOf(proxy.Phase == Main && proxy.Gated && proxy.Index == 0)
+		m.ProxyUID, m.ProxyGID = proxy.UID, proxy.GID
+		proxyContainer = p.Container(proxy)
+	}
+	injector.Observe(p, &m, p.Container(installer), proxyContainer)
+	p.Meshes = append(p.Meshes, m)
+}
+
+// parts returns the containers of a mesh: the one that redirects, or stands for the plugin that does, and the proxy.
+func (p *Plan) parts(injector *Injector) (installer, proxy *Step) {
 	for _, list := range [...][]Step{p.Inits, p.Mains} {
 		for i := range list {
 			switch s := &list[i]; {
@@ -204,27 +224,18 @@ func (p *Plan) observeMesh(injector *Injector) {
 			}
 		}
 	}
-	if installer == nil {
-		if proxy != nil && !injector.Marked(p.Target) {
-			proxy.Injector, proxy.Role = nil, Own
-		}
-		return
-	}
-	m := Mesh{Injector: injector, CNI: TriOf(installer.Role == Validator), ProxyUID: NoID, ProxyGID: NoID}
-	var proxyContainer *corev1.Container
-	if proxy != nil {
-		m.Native = TriOf(proxy.Phase == Native)
-		m.Hold = TriOf(proxy.Phase == Main && proxy.Gated && proxy.Index == 0)
-		m.ProxyUID, m.ProxyGID = proxy.UID, proxy.GID
-		proxyContainer = p.Container(proxy)
-	}
+	return installer, proxy
+}
+
+// settings returns what the cluster says about the injector whose hook matches the pod, nil where none does.
+func (p *Plan) settings(injector *Injector) *Settings {
+	var s *Settings
 	for _, h := range p.Target.Namespace.Hooks {
 		if h.Injector == injector && h.Matches(p.Target.Meta.Labels) != No {
-			m.Settings = h.Settings
+			s = h.Settings
 		}
 	}
-	injector.Observe(p, &m, p.Container(installer), proxyContainer)
-	p.Meshes = append(p.Meshes, m)
+	return s
 }
 
 func (p *Plan) observeDialer(s *Step) {

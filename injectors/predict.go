@@ -21,10 +21,8 @@ func (p *Plan) predict(horizon Horizon) {
 	// In the extra round somebody's mark is there already: hooks without one have had their chance.
 	firstRound := !slices.ContainsFunc(hooks, p.hasRun)
 	for _, h := range hooks {
-		if h.Injector == nil || h.Injector.Inject == nil {
-			continue
-		}
 		switch {
+		case h.Injector == nil:
 		case p.hasRun(h):
 			if h.Reinvoked {
 				p.again(h)
@@ -34,14 +32,17 @@ func (p *Plan) predict(horizon Horizon) {
 		}
 	}
 	p.Recalled = recallable && p.Coming
-	if !p.Coming {
-		return
+	if p.Coming {
+		p.extraRound(hooks)
 	}
+}
+
+// extraRound runs the hooks that ask for it once more, in the same order. Only a mesh puts in order what others have added
+// since.
+func (p *Plan) extraRound(hooks []*Hook) {
 	for _, h := range hooks {
-		if h.Reinvoked && h.Injector != nil && h.Injector.Inject != nil && h.Matches(p.Target.Meta.Labels) != No {
-			if m := p.Mesh(h.Injector); m != nil {
-				h.Injector.Inject(p, h.settings())
-			}
+		if h.Reinvoked && h.Injector != nil && h.Matches(p.Target.Meta.Labels) != No && p.Mesh(h.Injector) != nil {
+			h.Injector.Inject(p, h.settings())
 		}
 	}
 }

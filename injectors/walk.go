@@ -130,17 +130,7 @@ func (p *Plan) Blocks(s *Step, to Endpoint) Blocker {
 			continue
 		}
 		b := Blocker{Mesh: m}
-		for _, list := range [...][]Step{p.Inits, p.Mains} {
-			for k := range list {
-				switch c := &list[k]; {
-				case c.Injector != m.Injector:
-				case c.Role == Proxy:
-					b.Proxy = c
-				case c.Role == Installer || c.Role == Validator:
-					b.Installer = c
-				}
-			}
-		}
+		b.Installer, b.Proxy = p.parts(m.Injector)
 		return b
 	}
 	return Blocker{}

@@ -45,7 +45,7 @@ type change struct {
 	annotation string // set this annotation to value
 	value      string
 
-	move     bool // move init container from to to
+	move     bool // of an init container
 	from, to int
 
 	container int    // of init container:

@@ -1,6 +1,8 @@
 package mutators
 
 import (
+	"slices"
+
 	"holdfast.dev/holdfast/config"
 )
 
@@ -16,10 +18,10 @@ func reorder() Remedy {
 			}
 			// Those that move to the front go in their order and those that move to the back against it: that keeps the
 			// order among them.
-			for i := 0; i < len(d.plan.Inits); i++ {
+			for i := range d.plan.Inits {
 				d.move(i, i-1, -1, -1)
 			}
-			for i := len(d.plan.Inits) - 1; i >= 0; i-- {
+			for i := range slices.Backward(d.plan.Inits) {
 				d.move(i, i+1, len(d.plan.Inits), 1)
 			}
 		},

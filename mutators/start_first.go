@@ -23,16 +23,11 @@ func startFirst() Remedy {
 
 func (d *draft) startFirst(i int) bool {
 	s := &d.plan.Inits[i]
-	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == "" {
+	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == "" || !d.frontIsOpen() {
 		return false
 	}
 	if _, decided := d.plan.Target.Meta.Annotations[s.Injector.First]; decided {
 		return false
-	}
-	for k := range d.plan.Meshes {
-		if m := &d.plan.Meshes[k]; m.CNI != injectors.No || d.secondPass(m) {
-			return false
-		}
 	}
 	c := change{annotation: s.Injector.First, value: "true"}
 	var plan *injectors.Plan
@@ -48,5 +43,16 @@ func (d *draft) startFirst(i int) bool {
 		return false
 	}
 	d.keep(plan, c)
+	return true
+}
+
+// frontIsOpen tells whether the network is there before the first init container, and whether that must be used: no second
+// pass will see the finished pod.
+func (d *draft) frontIsOpen() bool {
+	for k := range d.plan.Meshes {
+		if m := &d.plan.Meshes[k]; m.CNI != injectors.No || d.secondPass(m) {
+			return false
+		}
+	}
 	return true
 }

@@ -152,7 +152,7 @@ func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Instal
 }
 
 // read finds in the manifests what they say about the server, and makes them fit for a cluster without nodes.
-func (i *Installation) read(config string) error { //nolint:cyclop // one case a kind
+func (i *Installation) read(config string) error {
 	var service corev1.Service
 	for _, object := range i.objects {
 		switch object.GetKind() {

@@ -185,7 +185,7 @@ func (i *Installation) called(ctx context.Context) error {
 	n := 0
 	return i.until(ctx, "the API server to call both webhooks", func() bool {
 		n++
-		name := "probe-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-" + strconv.Itoa(n) //nolint:forbidigo // a name that no other try has
+		name := "probe-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-" + strconv.Itoa(n)
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
 		if _, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 			return false
@@ -266,7 +266,7 @@ func (i *Installation) Resume(ctx context.Context, o Options) error {
 // Stop ends the server and removes what Install applied.
 func (i *Installation) Stop() {
 	i.Kill()
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout) //nolint:forbidigo // runs when tests are over
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	// Webhooks leave before the server is missed, and the namespace stays: deleting one takes the API server its time.
 	_ = i.cluster.DeleteObjects(ctx, slices.DeleteFunc(slices.Clone(i.objects), func(o *unstructured.Unstructured) bool {

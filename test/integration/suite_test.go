@@ -7,8 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +35,7 @@ type suite struct {
 	rig      *kernel.Rig // nil where the machine cannot play pods
 }
 
-var shared *suite //nolint:gochecknoglobals // one control plane for all tests
+var shared *suite
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -43,7 +45,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
 		return 0
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // there is no test yet to take one from
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s, stop, err := start(ctx)
 	defer stop()
@@ -58,8 +60,8 @@ func run(m *testing.M) int {
 func start(ctx context.Context) (_ *suite, stop func(), err error) {
 	var stops []func()
 	stop = func() {
-		for i := len(stops) - 1; i >= 0; i-- {
-			stops[i]()
+		for _, stop := range slices.Backward(stops) {
+			stop()
 		}
 	}
 	s := &suite{}
@@ -142,9 +144,7 @@ func mode(r truth.Row) controlplane.IstioOptions {
 func (s *suite) namespace(t *testing.T, name string, labels map[string]string) {
 	t.Helper()
 	all := map[string]string{"istio-injection": "enabled"}
-	for k, v := range labels {
-		all[k] = v
-	}
+	maps.Copy(all, labels)
 	if err := s.cluster.CreateNamespace(t.Context(), name, all); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func order(pod *corev1.Pod) string {
 }
 
 // vaultAddress is the ClusterIP of the store's Service.
-var vaultAddress = netip.MustParseAddr("10.96.7.7") //nolint:gochecknoglobals // constant
+var vaultAddress = netip.MustParseAddr("10.96.7.7")
 
 // kernel plays the pod and returns the letters of the truth table: migrate, vault-agent-init, app.
 func (s *suite) kernel(t *testing.T, pod *corev1.Pod) string {
