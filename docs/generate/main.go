@@ -18,13 +18,17 @@ func main() {
 
 // generate writes the generated pages of the repository at root.
 func generate(root string) error {
-	rules, err := rules(os.DirFS(filepath.Join(root, "validators", "testdata")))
+	rules, err := rules(os.DirFS(root))
+	if err != nil {
+		return err
+	}
+	remedies, err := remedies(os.DirFS(root))
 	if err != nil {
 		return err
 	}
 	for _, p := range []struct{ name, text string }{
 		{"rules.md", rules},
-		{"remedies.md", remedies()},
+		{"remedies.md", remedies},
 		{"injectors.md", catalogue()},
 	} {
 		if err := os.WriteFile(filepath.Join(root, "docs", p.name), []byte(p.text), 0o644); err != nil {

@@ -1,20 +1,16 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"strings"
-
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"holdfast.dev/holdfast/report"
 	"holdfast.dev/holdfast/validators"
 )
 
-// rules returns the page of rules. testdata holds their cases, a folder each.
-func rules(testdata fs.FS) (string, error) {
+// rules returns the page of rules, with cases of the repository at root as examples.
+func rules(root fs.FS) (string, error) {
 	var p page
 	p.begin("Rules", "validators.All()")
 	p.paragraph("What Holdfast can find wrong with a pod, or with the pod inside a workload. An **error** means that the pod certainly " +
@@ -32,7 +28,7 @@ func rules(testdata fs.FS) (string, error) {
 	p.table(table...)
 
 	for i := range all {
-		if err := rule(&p, &all[i], testdata); err != nil {
+		if err := rule(&p, &all[i], root); err != nil {
 			return "", err
 		}
 	}
@@ -46,43 +42,10 @@ func anchor(t *report.Topic) string {
 	return strings.ReplaceAll(strings.ToLower(title(t)), " ", "-")
 }
 
-func rule(p *page, t *report.Topic, testdata fs.FS) error {
+func rule(p *page, t *report.Topic, root fs.FS) error {
 	p.heading(title(t))
 	p.paragraph("**" + sentence(t.Title) + "** Severity: " + t.Severity.String() + ".")
 	p.paragraph(sentence(t.Why))
 	p.paragraph("*Fix:* " + sentence(t.Fix))
-	name, example, err := firstFailing(testdata, t.Name)
-	if err != nil || example == nil {
-		return err
-	}
-	p.paragraph("*Example* ([" + name + "](../validators/testdata/" + t.Name + "/" + name + ")). " + strings.TrimSpace(string(example.Comment)))
-	for _, f := range example.Files {
-		switch {
-		case f.Name == "want":
-			p.paragraph("Holdfast says:")
-			p.block("text", string(f.Data))
-		case path.Ext(f.Name) == ".yaml" && f.Name != "webhooks.yaml":
-			p.block("yaml", "# "+f.Name+"\n"+string(f.Data))
-		}
-	}
-	return nil
-}
-
-// firstFailing returns the first case of a rule in which it finds something, nil where there is none yet.
-func firstFailing(testdata fs.FS, rule string) (name string, example *txtar.Archive, err error) {
-	entries, err := fs.ReadDir(testdata, rule)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", nil, fmt.Errorf("find an example of %s: %w", rule, err)
-	}
-	for _, e := range entries {
-		if ok, _ := path.Match("fail-*.txtar", e.Name()); !ok {
-			continue
-		}
-		data, err := fs.ReadFile(testdata, path.Join(rule, e.Name()))
-		if err != nil {
-			return "", nil, fmt.Errorf("read an example of %s: %w", rule, err)
-		}
-		return e.Name(), txtar.Parse(data), nil
-	}
-	return "", nil, nil
+	return example(p, root, path.Join("validators", "testdata", t.Name), "Holdfast says:", "fail")
 }
