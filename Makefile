@@ -11,6 +11,8 @@ TESTFLAGS  := -race -shuffle=on -timeout=40m
 LINT       := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
+# Steps come in their order, whatever -j says.
+.NOTPARALLEL:
 
 .PHONY: help
 help: ## this list
