@@ -1,0 +1,318 @@
+package manifests
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+
+	"holdfast.dev/holdfast/config"
+)
+
+// render builds a kustomization of this directory, or one of the layers given beside it (directory to kustomization).
+func render(t *testing.T, dir string, layers map[string]string) resmap.ResMap {
+	t.Helper()
+	files := filesys.MakeFsInMemory()
+	if err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return files.WriteFile(filepath.Join("/manifests", path), data)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range layers {
+		if err := files.WriteFile(filepath.Join("/", name, "kustomization.yaml"), []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, filepath.Join("/", dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+// all decodes the rendered objects of a kind, strictly.
+func all[T any](t *testing.T, objects resmap.ResMap, kind string) []T {
+	t.Helper()
+	var out []T
+	for _, r := range objects.Resources() {
+		if r.GetKind() != kind {
+			continue
+		}
+		data, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var object T
+		if err := yaml.UnmarshalStrict(data, &object); err != nil {
+			t.Fatalf("%s %s: %v", kind, r.GetName(), err)
+		}
+		out = append(out, object)
+	}
+	return out
+}
+
+// one is all where exactly one is wanted.
+func one[T any](t *testing.T, objects resmap.ResMap, kind string) T {
+	t.Helper()
+	found := all[T](t, objects, kind)
+	if len(found) != 1 {
+		t.Fatalf("%s: got %d objects, want 1", kind, len(found))
+	}
+	return found[0]
+}
+
+// entry is what mutating and validating webhooks have in common.
+type entry struct {
+	admissionregistrationv1.ValidatingWebhook
+	reinvocation *admissionregistrationv1.ReinvocationPolicyType
+}
+
+func entries(t *testing.T, objects resmap.ResMap) []entry {
+	t.Helper()
+	var out []entry
+	for _, w := range one[admissionregistrationv1.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration").Webhooks {
+		out = append(out, entry{reinvocation: w.ReinvocationPolicy, ValidatingWebhook: admissionregistrationv1.ValidatingWebhook{
+			Name: w.Name, ClientConfig: w.ClientConfig, Rules: w.Rules, FailurePolicy: w.FailurePolicy, MatchPolicy: w.MatchPolicy,
+			NamespaceSelector: w.NamespaceSelector, ObjectSelector: w.ObjectSelector, SideEffects: w.SideEffects,
+			TimeoutSeconds: w.TimeoutSeconds, AdmissionReviewVersions: w.AdmissionReviewVersions, MatchConditions: w.MatchConditions,
+		}})
+	}
+	for _, w := range one[admissionregistrationv1.ValidatingWebhookConfiguration](t, objects, "ValidatingWebhookConfiguration").Webhooks {
+		out = append(out, entry{ValidatingWebhook: w})
+	}
+	return out
+}
+
+func overlays() []string {
+	return []string{"manifests/overlays/cluster-wide", "manifests/overlays/opt-in"}
+}
+
+func TestEntriesAreExplicitAndNarrow(t *testing.T) {
+	t.Parallel()
+	for _, overlay := range overlays() {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			names := map[string]bool{}
+			for _, e := range entries(t, render(t, overlay, nil)) {
+				if names[e.Name] {
+					t.Errorf("%s: the name is there twice", e.Name)
+				}
+				names[e.Name] = true
+				checkExplicit(t, &e)
+				checkNarrow(t, &e)
+			}
+			if len(names) != 8 {
+				t.Errorf("got %d entries, want 8", len(names))
+			}
+		})
+	}
+}
+
+func checkExplicit(t *testing.T, e *entry) {
+	t.Helper()
+	mutating := strings.Contains(e.Name, ".mutate.")
+	if e.FailurePolicy == nil || e.MatchPolicy == nil || e.SideEffects == nil || e.TimeoutSeconds == nil || e.NamespaceSelector == nil ||
+		e.ObjectSelector == nil || e.ClientConfig.Service.Port == nil || e.ClientConfig.Service.Path == nil || mutating && e.reinvocation == nil {
+		t.Errorf("%s: a field that has a default is not written out", e.Name)
+	}
+	if len(e.ClientConfig.CABundle) > 0 {
+		t.Errorf("%s: has a caBundle", e.Name)
+	}
+	if want := map[bool]string{true: "/mutate", false: "/validate"}[mutating]; *e.ClientConfig.Service.Path != want {
+		t.Errorf("%s: path: got %s, want %s", e.Name, *e.ClientConfig.Service.Path, want)
+	}
+	for _, r := range e.Rules {
+		if r.Scope == nil || *r.Scope != admissionregistrationv1.NamespacedScope {
+			t.Errorf("%s: scope is not Namespaced", e.Name)
+		}
+		for _, word := range slices.Concat(r.APIGroups, r.APIVersions, r.Resources) {
+			if strings.Contains(word, "*") || strings.Contains(word, "/") {
+				t.Errorf("%s: rule names %q", e.Name, word)
+			}
+		}
+		update := slices.Contains(r.Operations, admissionregistrationv1.Update)
+		if update && (slices.Contains(r.Resources, "pods") || slices.Contains(r.Resources, "jobs")) {
+			t.Errorf("%s: updates of %v", e.Name, r.Resources)
+		}
+		if update && len(e.MatchConditions) < 3 {
+			t.Errorf("%s: an update is not limited to changes of the template of objects that stay", e.Name)
+		}
+		if slices.Contains(r.Resources, "pods") && len(e.MatchConditions) > 0 {
+			t.Errorf("%s: conditions on pods could keep us from the second pass", e.Name)
+		}
+	}
+}
+
+func checkNarrow(t *testing.T, e *entry) {
+	t.Helper()
+	out := map[string][]string{}
+	for _, x := range e.NamespaceSelector.MatchExpressions {
+		if x.Operator == "NotIn" {
+			out[x.Key] = x.Values
+		}
+	}
+	want := map[string][]string{
+		"kubernetes.io/metadata.name":    {"kube-system", "kube-public", "kube-node-lease", "cert-manager", "holdfast-system"},
+		"control-plane":                  {"true"},
+		"kubernetes.azure.com/managedby": {"aks"},
+		config.ModeLabel:                 {"off"},
+	}
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("%s: namespaces that are left out (-want +got):\n%s", e.Name, diff)
+	}
+}
+
+func TestOptInSeesLabelledNamespacesOnly(t *testing.T) {
+	t.Parallel()
+	for i, overlay := range overlays() {
+		for _, e := range entries(t, render(t, overlay, nil)) {
+			n := 0
+			for _, x := range e.NamespaceSelector.MatchExpressions {
+				if x.Key == config.ModeLabel && x.Operator == "Exists" {
+					n++
+				}
+			}
+			if n != i {
+				t.Errorf("%s %s: got %d expressions that the label exists, want %d", overlay, e.Name, n, i)
+			}
+		}
+	}
+}
+
+func TestAnotherNamespaceAndAPrefix(t *testing.T) {
+	t.Parallel()
+	for _, overlay := range overlays() {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			objects := render(t, "inner", map[string]string{"inner": "resources: [../" + overlay + "]\nnamespace: other\nnamePrefix: x-\n"})
+			for _, e := range entries(t, objects) {
+				if s := e.ClientConfig.Service; s.Namespace != "other" || s.Name != "x-holdfast" {
+					t.Errorf("%s: got Service %s/%s, want other/x-holdfast", e.Name, s.Namespace, s.Name)
+				}
+				for _, x := range e.NamespaceSelector.MatchExpressions {
+					if x.Key == "kubernetes.io/metadata.name" && (!slices.Contains(x.Values, "other") || slices.Contains(x.Values, "holdfast-system")) {
+						t.Errorf("%s: our own namespace is not left out: %v", e.Name, x.Values)
+					}
+				}
+			}
+			deployment := one[appsv1.Deployment](t, objects, "Deployment")
+			want := []string{
+				"serve", "--config=/etc/holdfast/config.yaml", "--webhook-port=9443", "--service-name", "x-holdfast", "--cert-secret", "x-holdfast-cert",
+			}
+			if diff := cmp.Diff(want, deployment.Spec.Template.Spec.Containers[0].Args); diff != "" {
+				t.Errorf("arguments (-want +got):\n%s", diff)
+			}
+			if got := one[corev1.Namespace](t, objects, "Namespace"); got.Name != "other" || got.Labels[config.ModeLabel] != "off" {
+				t.Errorf("namespace: got %s, labelled %v", got.Name, got.Labels)
+			}
+			checkRights(t, objects)
+		})
+	}
+}
+
+// checkRights holds the names in roles and bindings against the objects that they are for.
+func checkRights(t *testing.T, objects resmap.ResMap) {
+	t.Helper()
+	var names []string
+	cluster := one[rbacv1.ClusterRole](t, objects, "ClusterRole")
+	rules := slices.Clone(cluster.Rules)
+	for _, r := range all[rbacv1.Role](t, objects, "Role") {
+		rules = append(rules, r.Rules...)
+	}
+	for _, r := range rules {
+		names = append(names, r.ResourceNames...)
+		for _, word := range slices.Concat(r.APIGroups, r.Resources, r.Verbs) {
+			if strings.Contains(word, "*") {
+				t.Errorf("a rule names %q", word)
+			}
+		}
+		if slices.ContainsFunc(r.Verbs, func(v string) bool { return !slices.Contains([]string{"get", "list", "watch"}, v) }) && len(r.ResourceNames) == 0 {
+			t.Errorf("a right to write to any of %v", r.Resources)
+		}
+	}
+	if diff := cmp.Diff([]string{"x-0-holdfast", "x-holdfast", "x-holdfast-cert"}, names); diff != "" {
+		t.Errorf("names in rules (-want +got):\n%s", diff)
+	}
+	for _, b := range all[rbacv1.RoleBinding](t, objects, "RoleBinding") {
+		if s := b.Subjects[0]; s.Name != "x-holdfast" || s.Namespace != "other" {
+			t.Errorf("RoleBinding %s: got subject %s/%s, want other/x-holdfast", b.Name, s.Namespace, s.Name)
+		}
+	}
+	if s := one[rbacv1.ClusterRoleBinding](t, objects, "ClusterRoleBinding").Subjects[0]; s.Name != "x-holdfast" || s.Namespace != "other" {
+		t.Errorf("ClusterRoleBinding: got subject %s/%s, want other/x-holdfast", s.Namespace, s.Name)
+	}
+}
+
+func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "outer", map[string]string{
+		"inner": "resources: [../manifests/overlays/opt-in]\nnamespace: other\nnamePrefix: x-\n",
+		"outer": "resources: [../inner]\ncomponents: [../manifests/components/istio, ../manifests/components/cert-manager]\n",
+	})
+	in := map[string]string{}
+	for _, b := range all[rbacv1.RoleBinding](t, objects, "RoleBinding") {
+		if b.Namespace == "istio-system" {
+			in[b.Subjects[0].Namespace+"/"+b.Subjects[0].Name] = b.RoleRef.Name
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"other/x-holdfast": "holdfast-mesh-settings"}, in); diff != "" {
+		t.Errorf("who reads in istio-system (-want +got):\n%s", diff)
+	}
+	certificate := one[map[string]any](t, objects, "Certificate")
+	spec, _ := certificate["spec"].(map[string]any)
+	if diff := cmp.Diff([]any{"x-holdfast.other.svc", "x-holdfast.other.svc.cluster.local"}, spec["dnsNames"]); diff != "" {
+		t.Errorf("names in the certificate (-want +got):\n%s", diff)
+	}
+	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
+		metadata, _ := one[map[string]any](t, objects, kind)["metadata"].(map[string]any)
+		if diff := cmp.Diff(map[string]any{"cert-manager.io/inject-ca-from": "other/holdfast-serving"}, metadata["annotations"]); diff != "" {
+			t.Errorf("%s: CA from (-want +got):\n%s", kind, diff)
+		}
+	}
+	args := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args
+	if !slices.Contains(args, "--cert-dir=/var/run/holdfast/cert") {
+		t.Errorf("arguments: got %v, want --cert-dir", args)
+	}
+}
+
+func TestOurOwnPodsStayOutOfEveryMesh(t *testing.T) {
+	t.Parallel()
+	pod := one[appsv1.Deployment](t, render(t, overlays()[0], nil), "Deployment").Spec.Template
+	if pod.Labels["sidecar.istio.io/inject"] != "false" || pod.Annotations["linkerd.io/inject"] != "disabled" {
+		t.Errorf("labels %v, annotations %v", pod.Labels, pod.Annotations)
+	}
+	c := pod.Spec.Containers[0].SecurityContext
+	if *c.AllowPrivilegeEscalation || !*c.ReadOnlyRootFilesystem || !slices.Contains(c.Capabilities.Drop, "ALL") || !*pod.Spec.SecurityContext.RunAsNonRoot {
+		t.Error("the pod asks for more than the restricted profile allows")
+	}
+}
+
+func TestConfigurationLoads(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("base/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(data); err != nil {
+		t.Fatal(err)
+	}
+}
