@@ -77,7 +77,8 @@ func (e Endpoint) String() string {
 	if e.Port == 0 {
 		return e.Host
 	}
-	return e.Host + ":" + strconv.Itoa(int(e.Port))
+	var port [5]byte
+	return e.Host + ":" + string(strconv.AppendUint(port[:0], uint64(e.Port), 10))
 }
 
 // Ports is an inclusive range of ports.

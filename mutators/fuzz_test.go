@@ -42,7 +42,7 @@ func FuzzPatch(f *testing.F) {
 }
 
 // admissible tells whether the API server would ask a webhook about the pod: it writes the object itself, from its own
-// types, so keys are not repeated and not misspelled in case, and lists of containers have no holes.
+// types, so there is metadata, keys are not repeated and not misspelled in case, and lists of containers have no holes.
 func admissible(raw []byte) bool {
 	var pod corev1.Pod
 	if err := json.Unmarshal(raw, &pod); err != nil {
@@ -56,7 +56,8 @@ func admissible(raw []byte) bool {
 	if json.Unmarshal(raw, &given) != nil || json.Unmarshal(again, &written) != nil {
 		return false
 	}
-	return subset(given, written) && len(pod.Spec.Containers) > 0
+	object, ok := given.(map[string]any)
+	return ok && object["metadata"] != nil && subset(given, written) && len(pod.Spec.Containers) > 0
 }
 
 // subset tells whether everything in a is in b.

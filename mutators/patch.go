@@ -104,9 +104,10 @@ func (p *Patch) metadata(t *injectors.Target, at string) {
 	}
 }
 
-var pointer = strings.NewReplacer("~", "~0", "/", "~1") //nolint:gochecknoglobals // immutable
-
-func escape(key string) string { return pointer.Replace(key) }
+// escape writes a key as RFC 6901 wants it in a path.
+func escape(key string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
+}
 
 // apply returns the target with the change made. What it was given stays as it was; what the change does not touch is
 // shared.

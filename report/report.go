@@ -98,6 +98,9 @@ func (f *Finding) String() string {
 
 // Shorten keeps the beginning and the end of a name, which tell most, within n runes.
 func Shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
 	r := []rune(s)
 	if len(r) <= n || n < 5 {
 		return s

@@ -13,6 +13,14 @@ import (
 // cut says who keeps the network from a container, and until when: cut by "istio-init" (initContainers[1]) until
 // "istio-proxy" (containers[1]) serves.
 func (i *inspection) cut(b injectors.Blocker) string {
+	// Most often one blocker stands in the way of all.
+	if i.cutText == "" || i.cutBy != b {
+		i.cutText, i.cutBy = i.cutNow(b), b
+	}
+	return i.cutText
+}
+
+func (i *inspection) cutNow(b injectors.Blocker) string {
 	who := "the node's CNI plugin"
 	if b.Installer != nil && b.Installer.Role == injectors.Installer {
 		who = i.at(b.Installer)
@@ -26,12 +34,12 @@ func (i *inspection) cut(b injectors.Blocker) string {
 	return "cut by " + who + " until " + i.at(b.Proxy) + " serves."
 }
 
-// butCut says what a container needs and why it cannot have it.
-func (i *inspection) butCut(to injectors.Endpoint, b injectors.Blocker) string {
+// butCut says what a container needs (in the words given) and why it cannot have it.
+func (i *inspection) butCut(s *injectors.Step, need string, to injectors.Endpoint, b injectors.Blocker) string {
 	if !to.Known() {
-		return "the network, but it is " + i.cut(b)
+		return i.at(s) + need + "the network, but it is " + i.cut(b)
 	}
-	return needs(to) + ", but the network is " + i.cut(b)
+	return i.at(s) + need + needs(to) + ", but the network is " + i.cut(b)
 }
 
 // advise returns the one line that cures a late dialer, the narrowest that will do.
@@ -68,7 +76,8 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 func (i *inspection) exempt(s *injectors.Step, to injectors.Endpoint, m *injectors.Mesh) string {
 	var ranges []string
 	for _, addr := range to.Addrs {
-		ranges = append(ranges, netip.PrefixFrom(addr, addr.BitLen()).String())
+		var text [48]byte
+		ranges = append(ranges, string(netip.PrefixFrom(addr, addr.BitLen()).AppendTo(text[:0])))
 	}
 	if len(ranges) == 0 && s.Injector != nil {
 		for _, r := range i.config.Ranges(s.Injector.Name) {
@@ -120,7 +129,7 @@ func (i *inspection) annotate(key, value string) string {
 
 // annotated is what a person annotates: a pod that has a controller is gone before anyone can.
 func (i *inspection) annotated() string {
-	if i.target.Template() || strings.Contains(i.target.String(), "/") && !strings.HasPrefix(i.target.String(), "Pod/") {
+	if i.target.Template() || !strings.HasPrefix(i.name(), "Pod/") {
 		return "the pod template"
 	}
 	return "the pod"

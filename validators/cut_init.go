@@ -39,5 +39,5 @@ func (i *inspection) declaredCut(s *injectors.Step) {
 		return
 	}
 	b := i.plan.Blocks(s, to)
-	i.findAs(report.Error, s, i.at(s)+" is declared to need "+i.butCut(to, b), i.advise(s, to, b))
+	i.findAs(report.Error, s, i.butCut(s, " is declared to need ", to, b), i.advise(s, to, b))
 }

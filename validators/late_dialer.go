@@ -21,7 +21,7 @@ func lateDialer() Rule {
 					continue
 				}
 				b := i.plan.Blocks(s, to)
-				i.find(s, i.at(s)+" needs "+i.butCut(to, b), i.advise(s, to, b))
+				i.find(s, i.butCut(s, " needs ", to, b), i.advise(s, to, b))
 			}
 		},
 	}

@@ -1,7 +1,6 @@
 package validators
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -29,14 +28,18 @@ func misplacedAnnotation() Rule {
 }
 
 func (i *inspection) misplaced(annotations map[string]string, where, fix string) {
-	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+	var keys []string // sorted, so that findings have an order
+	for key := range annotations {
 		a, ok := i.plan.Env.Catalogue.Annotation(key)
 		if !ok || a.Namespaced && strings.HasPrefix(where, "namespace") {
 			continue
 		}
-		if _, also := i.target.Meta.Annotations[key]; also {
-			continue
+		if _, also := i.target.Meta.Annotations[key]; !also {
+			keys = append(keys, key)
 		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
 		i.find(nil, "annotation "+key+" is on "+where+", where no injector reads it.", fix)
 	}
 }

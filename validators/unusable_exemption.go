@@ -1,7 +1,6 @@
 package validators
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,8 +23,15 @@ func unusableExemption() Rule {
 			if len(i.target.Meta.Annotations) == 0 {
 				return
 			}
-			for _, key := range i.keys() {
-				i.usable(key, i.target.Meta.Annotations[key])
+			var wrong []string // sorted, so that findings have an order
+			for key, value := range i.target.Meta.Annotations {
+				if a, ok := i.plan.Env.Catalogue.Annotation(key); ok && a.Check != nil && a.Check(value) != nil {
+					wrong = append(wrong, key)
+				}
+			}
+			slices.Sort(wrong)
+			for _, key := range wrong {
+				i.unusable(key, i.target.Meta.Annotations[key])
 			}
 			if value, ok := i.target.Meta.Annotations[injectors.InitNetworkAnnotation]; ok {
 				if _, err := injectors.ParseInitNetwork(value); err != nil {
@@ -37,20 +43,10 @@ func unusableExemption() Rule {
 	}
 }
 
-// keys returns the keys of the target's annotations, sorted, so that findings have an order.
-func (i *inspection) keys() []string { return slices.Sorted(maps.Keys(i.target.Meta.Annotations)) }
-
-func (i *inspection) usable(key, value string) {
-	a, ok := i.plan.Env.Catalogue.Annotation(key)
-	if !ok || a.Check == nil {
-		return
-	}
-	reader := i.reader(a)
+func (i *inspection) unusable(key, value string) {
+	a, _ := i.plan.Env.Catalogue.Annotation(key)
+	reader, err := i.reader(a), a.Check(value)
 	if reader == nil {
-		return
-	}
-	err := a.Check(value)
-	if err == nil {
 		return
 	}
 	severity, happens := report.Error, reader.Title+" denies the pod."

@@ -3,6 +3,8 @@
 package validators
 
 import (
+	"strconv"
+
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
@@ -67,6 +69,11 @@ type inspection struct {
 	target *injectors.Target
 	config *config.Config
 
+	// What several findings say alike, once it is needed.
+	object  string // the target's name
+	cutBy   injectors.Blocker
+	cutText string
+
 	rule     Rule
 	severity report.Severity
 	findings []report.Finding
@@ -82,14 +89,39 @@ func (i *inspection) findAs(severity report.Severity, s *injectors.Step, message
 	if i.severity != i.rule.Severity {
 		severity = i.severity
 	}
+	if i.findings == nil {
+		i.findings = make([]report.Finding, 0, 4)
+	}
 	f := report.Finding{
 		Code: i.rule.Code, Rule: i.rule.Name, Severity: severity,
-		Namespace: i.target.Namespace.Name, Object: i.target.String(), Message: message, Fix: fix,
+		Namespace: i.target.Namespace.Name, Object: i.name(), Message: message, Fix: fix,
 	}
 	if s != nil {
-		f.Container, f.Path = s.Name, i.path()+"spec."+i.plan.Field(s)
+		list, place := i.place(s)
+		f.Container, f.Path = s.Name, i.path()+"spec."+list+"["+place+"]"
 	}
 	i.findings = append(i.findings, f)
+}
+
+func (i *inspection) name() string {
+	if i.object == "" {
+		i.object = i.target.String()
+	}
+	return i.object
+}
+
+// place returns the list that the container is in, and where in it.
+func (i *inspection) place(s *injectors.Step) (list, index string) {
+	steps, list := i.plan.Inits, "initContainers"
+	if s.Phase == injectors.Main {
+		steps, list = i.plan.Mains, "containers"
+	}
+	for k := range steps {
+		if &steps[k] == s {
+			return list, strconv.Itoa(k) // which does not allocate below 100
+		}
+	}
+	return list, "?"
 }
 
 // path is where the pod lies in the object under review.
@@ -105,5 +137,6 @@ func (i *inspection) path() string {
 
 // at names a container and its place: "istio-init" (initContainers[1]).
 func (i *inspection) at(s *injectors.Step) string {
-	return `"` + report.Shorten(s.Name, 40) + `" (` + i.plan.Field(s) + `)`
+	list, place := i.place(s)
+	return `"` + report.Shorten(s.Name, 40) + `" (` + list + "[" + place + "])"
 }
