@@ -110,20 +110,22 @@ func newServer(log logr.Logger, o Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	hooks := ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certificates.Get }},
-	})
 	s.manager, err = manager.New(o.Cluster, manager.Options{
-		Logger: log, WebhookServer: hooks,
+		Logger: log,
+		WebhookServer: ctrlwebhook.NewServer(ctrlwebhook.Options{
+			Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certificates.Get }},
+		}),
 		Metrics:                metricsserver.Options{BindAddress: o.Metrics},
 		HealthProbeBindAddress: o.Probes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make manager: %w", err)
 	}
+	hooks := s.manager.GetWebhookServer()                                                                                      // the manager starts it because it was asked for
 	r := newReviewer(log.WithName("review"), s.cluster, o.Configuration, catalogue, o.Audit, o.Namespace, s.metrics, time.Now) //nolint:forbidigo // where the clock comes in
-	hooks.Register(MutatePath, withDeadline(&admission.Webhook{Handler: r.handle(MutatePath, r.mutate)}))
-	hooks.Register(ValidatePath, withDeadline(&admission.Webhook{Handler: r.handle(ValidatePath, r.validate)}))
+	for path, handler := range r.handlers() {
+		hooks.Register(path, handler)
+	}
 	return s, errors.Join(s.manager.Add(s.cluster), s.manager.Add(certificates), s.checks(hooks, certificates))
 }
 
@@ -153,13 +155,15 @@ func (s *server) certificates(log logr.Logger, client kubernetes.Interface, o Op
 // checks are for probes of the kubelet. Whether the API server can reach us is none of them: an answer to that must never
 // take the server away.
 func (s *server) checks(hooks ctrlwebhook.Server, certificates certificates) error {
+	started := hooks.StartedChecker()
 	ready := map[string]healthz.Checker{
-		"webhook": hooks.StartedChecker(),
-		"cluster": func(*http.Request) error { return s.cluster.Ready() },
-		"certificate": func(*http.Request) error {
-			_, err := certificates.Get(nil)
-			return err
+		"webhook": func(r *http.Request) error {
+			if _, err := certificates.Get(nil); err != nil {
+				return err
+			}
+			return started(r)
 		},
+		"cluster": func(*http.Request) error { return s.cluster.Ready() },
 		"shutdown": func(*http.Request) error {
 			if s.draining.Load() {
 				return errors.New("told to end")
@@ -172,6 +176,14 @@ func (s *server) checks(hooks ctrlwebhook.Server, certificates certificates) err
 		errs = append(errs, s.manager.AddReadyzCheck(name, check))
 	}
 	return errors.Join(errs...)
+}
+
+// handlers are what the webhook server answers with, by path.
+func (r *reviewer) handlers() map[string]http.Handler {
+	return map[string]http.Handler{
+		MutatePath:   withDeadline(&admission.Webhook{Handler: r.handle(MutatePath, r.mutate)}),
+		ValidatePath: withDeadline(&admission.Webhook{Handler: r.handle(ValidatePath, r.validate)}),
+	}
 }
 
 // withDeadline passes the API server's own deadline on, which it states in the URL: an answer after it is for nobody.
