@@ -3,15 +3,14 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/yaml"
 
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
@@ -54,7 +53,7 @@ type Config struct {
 	MeshNamespaces []string `json:"meshNamespaces"`
 
 	// Rules sets the severity of rules, by code or by name; off switches a rule off.
-	Rules map[string]string `json:"rules,omitempty"`
+	Rules map[string]Setting `json:"rules,omitempty"`
 	// Remedies switches remedies on or off, by name.
 	Remedies map[string]bool `json:"remedies,omitempty"`
 	// KeepOrder lists the kinds of owners (Kind, or Kind.group) whose pods are never reordered: their controllers compare
@@ -114,8 +113,8 @@ func Load(data []byte) (*Config, error) {
 		MeshNamespaces:    []string{"istio-system"},
 		ExemptAnnotations: true,
 	}
-	if err := yaml.UnmarshalStrict(data, c); err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: "))
+	if err := decode(data, c); err != nil {
+		return nil, err
 	}
 	c.catalogue = injectors.NewCatalogue(injectors.Builtin()...)
 	if err := c.validate().ToAggregate(); err != nil {
@@ -134,9 +133,9 @@ func (c *Config) validate() field.ErrorList {
 	}
 	c.severities = map[string]report.Severity{}
 	for _, rule := range slices.Sorted(maps.Keys(c.Rules)) {
-		severity, err := report.ParseSeverity(c.Rules[rule])
+		severity, err := report.ParseSeverity(string(c.Rules[rule]))
 		if err != nil {
-			errs = append(errs, field.NotSupported(field.NewPath("rules").Key(rule), c.Rules[rule], []string{"off", "info", "warning", "error"}))
+			errs = append(errs, field.NotSupported(field.NewPath("rules").Key(rule), c.Rules[rule], []Setting{"off", "info", "warning", "error"}))
 		}
 		c.severities[rule] = severity
 	}
@@ -145,11 +144,19 @@ func (c *Config) validate() field.ErrorList {
 			errs = append(errs, field.NotSupported(field.NewPath("remedies").Key(remedy), remedy, Remedies()))
 		}
 	}
-	names := c.injectorNames()
-	for i, m := range c.Meshes {
-		if !slices.Contains(names, m.Injector) {
-			errs = append(errs, field.NotSupported(field.NewPath("meshes").Index(i).Child("injector"), m.Injector, names))
+	for i, namespace := range c.MeshNamespaces {
+		for _, wrong := range validation.IsDNS1123Label(namespace) {
+			errs = append(errs, field.Invalid(field.NewPath("meshNamespaces").Index(i), namespace, wrong))
 		}
+	}
+	for i, kind := range c.KeepOrder {
+		if kind == "" || strings.ContainsAny(kind, "/ ") {
+			errs = append(errs, field.Invalid(field.NewPath("keepOrder").Index(i), kind, "must be a kind, or a kind and its group: Workspace, Workspace.example.com"))
+		}
+	}
+	names := c.injectorNames()
+	for i := range c.Meshes {
+		errs = append(errs, c.Meshes[i].validate(field.NewPath("meshes").Index(i), names)...)
 	}
 	for i, d := range c.Dialers {
 		errs = append(errs, d.validate(field.NewPath("dialers").Index(i), names)...)
@@ -165,16 +172,35 @@ func (c *Config) injectorNames() []string {
 	return names
 }
 
+func (m *Mesh) validate(path *field.Path, names []string) field.ErrorList {
+	var errs field.ErrorList
+	if !slices.Contains(names, m.Injector) {
+		errs = append(errs, field.NotSupported(path.Child("injector"), m.Injector, names))
+	}
+	if m.ExcludeIPs != nil {
+		if _, err := injectors.ParseCIDRs(*m.ExcludeIPs); err != nil {
+			errs = append(errs, field.Invalid(path.Child("excludeOutboundIPRanges"), *m.ExcludeIPs, err.Error()))
+		}
+	}
+	if m.ProxyUID != nil && *m.ProxyUID <= 0 {
+		errs = append(errs, field.Invalid(path.Child("proxyUID"), *m.ProxyUID, "must be greater than 0"))
+	}
+	return errs
+}
+
 func (d *Dialer) validate(path *field.Path, names []string) field.ErrorList {
 	var errs field.ErrorList
 	if !slices.Contains(names, d.Injector) {
 		errs = append(errs, field.NotSupported(path.Child("injector"), d.Injector, names))
 	}
+	if d.Address == "" && len(d.CIDRs) == 0 {
+		errs = append(errs, field.Required(path.Child("address"), "or cidrs"))
+	}
 	if _, err := d.endpoint(); err != nil {
 		errs = append(errs, field.Invalid(path.Child("address"), d.Address, err.Error()))
 	}
 	for i, cidr := range d.CIDRs {
-		if _, err := injectors.ParseCIDRs(cidr); err != nil || cidr == "" {
+		if list, err := injectors.ParseCIDRs(cidr); err != nil || len(list) != 1 {
 			errs = append(errs, field.Invalid(path.Child("cidrs").Index(i), cidr, "must be one address range, such as 203.0.113.0/24"))
 		}
 	}
