@@ -2,13 +2,11 @@ package injectors
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/tidwall/gjson"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
@@ -205,60 +203,4 @@ func allKubelets(versions []string, minor int) Tri {
 		}
 	}
 	return Yes
-}
-
-// readProxyConfig returns what the annotation proxy.istio.io/config makes of the mesh's hold and DNS capture. A value
-// that does not parse makes the injector deny the pod, which is not for the plan to say: the mesh's word stands then.
-func readProxyConfig(value string, s *Settings) (hold, dns Tri) {
-	hold, dns = s.Hold, s.DNS
-	var c istioProxySettings
-	if err := yaml.Unmarshal([]byte(value), &c); err != nil {
-		return hold, dns
-	}
-	if c.Hold != nil && !(s.HoldFixed && !*c.Hold) {
-		hold = TriOf(*c.Hold)
-	}
-	if v, ok := c.Metadata[istioDNSCapture]; ok {
-		dns = TriOf(v == "true")
-	}
-	return hold, dns
-}
-
-var errNotYAML = errors.New("it is neither YAML nor JSON")
-
-func checkProxyConfig(value string) error {
-	if strings.HasPrefix(value, "{") && gjson.Valid(value) {
-		return nil // the common case, and the cheap one
-	}
-	var c map[string]any
-	if err := yaml.Unmarshal([]byte(value), &c); err != nil {
-		// Where exactly is for the YAML parser to say, and it says more than anyone wants to read in one line.
-		return errNotYAML
-	}
-	return nil
-}
-
-// mergeIstioHold adds hold to the value of proxy.istio.io/config, which is YAML or JSON of the whole ProxyConfig, and
-// keeps everything else that is in it.
-func mergeIstioHold(value string) (merged string, decided bool, err error) {
-	const key = "holdApplicationUntilProxyStarts"
-	if strings.TrimSpace(value) == "" {
-		return `{"` + key + `":true}`, false, nil
-	}
-	var fields map[string]json.RawMessage
-	if err := yaml.Unmarshal([]byte(value), &fields); err != nil {
-		return "", false, fmt.Errorf("%s: not YAML or JSON: %w", istioProxyConfig, err)
-	}
-	if _, ok := fields[key]; ok {
-		return value, true, nil
-	}
-	if fields == nil {
-		fields = map[string]json.RawMessage{}
-	}
-	fields[key] = json.RawMessage("true")
-	out, err := json.Marshal(fields)
-	if err != nil {
-		return "", false, fmt.Errorf("%s: %w", istioProxyConfig, err)
-	}
-	return string(out), false, nil
 }
