@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 )
 
 // startTimeout bounds Install; it takes a second or two.
-const startTimeout = time.Minute
+const startTimeout = 30 * time.Second
 
 // Options say what Install installs.
 type Options struct {
@@ -51,8 +52,7 @@ type Installation struct {
 	host    *controlplane.Host // nil where there is no root
 	local   endpoints
 	dir     string // of the kubeconfig, the configuration and the log
-	process *exec.Cmd
-	exited  chan struct{}
+	process *controlplane.Process
 	manifest
 }
 
@@ -218,6 +218,8 @@ func (i *Installation) Tail() string {
 	if err != nil || len(data) == 0 {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(string(bytes.ToValidUTF8(data, nil))), "\n")
+	lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(bytes.ToValidUTF8(data, nil))), "\n"), func(line string) bool {
+		return strings.Contains(line, "healthz check failed") // one for each time that Install asks
+	})
 	return "\n" + strings.Join(lines[max(0, len(lines)-15):], "\n")
 }

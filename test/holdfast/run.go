@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,8 +91,9 @@ func (i *Installation) run(ctx context.Context, o Options) error {
 	args := slices.Concat(i.arguments(config), []string{"--kubeconfig=" + kubeconfig}, o.Args)
 	// The process outlives the start; Stop ends it.
 	life := context.WithoutCancel(ctx)
+	var cmd *exec.Cmd
 	if i.host != nil {
-		i.process = i.host.Command(life, o.Binary, args...)
+		cmd = i.host.Command(life, o.Binary, args...)
 		at := i.host.Addr().String()
 		i.local = endpoints{webhook: at + ":9443", health: at + ":8081", metrics: at + ":8080"}
 	} else {
@@ -102,23 +102,12 @@ func (i *Installation) run(ctx context.Context, o Options) error {
 			return err
 		}
 		args = append(args, "--webhook-port="+port, "--health-probe-bind-address="+i.local.health, "--metrics-bind-address="+i.local.metrics)
-		i.process = exec.CommandContext(life, o.Binary, args...)
+		cmd = exec.CommandContext(life, o.Binary, args...)
 	}
-	i.process.Env = append(os.Environ(), i.environment()...)
-	log, err := os.OpenFile(i.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
+	cmd.Env = append(os.Environ(), i.environment()...)
+	if i.process, err = controlplane.StartProcess(cmd, "holdfast", i.LogPath()); err != nil {
 		return err
 	}
-	defer log.Close()
-	i.process.Stdout, i.process.Stderr = log, log
-	if err := i.process.Start(); err != nil {
-		return err
-	}
-	i.exited = make(chan struct{})
-	go func(p *exec.Cmd, exited chan struct{}) {
-		_ = p.Wait()
-		close(exited)
-	}(i.process, i.exited)
 	if i.host == nil {
 		return nil
 	}
@@ -171,8 +160,12 @@ func (i *Installation) environment() []string {
 
 // called waits until the server is ready and the API server calls both of its webhooks.
 func (i *Installation) called(ctx context.Context) error {
-	if err := i.until(ctx, "the server to be ready", func() bool { return get(ctx, "http://"+i.local.health+"/readyz") == nil }); err != nil {
-		return err
+	var unready error
+	if err := i.until(ctx, "the server to be ready", func() bool {
+		unready = get(ctx, "http://"+i.local.health+"/readyz?verbose")
+		return unready == nil
+	}); err != nil {
+		return errors.Join(err, unready)
 	}
 	const namespace = "holdfast-harness"
 	if err := i.cluster.CreateNamespace(ctx, namespace, map[string]string{"holdfast.dev/mode": "audit"}); err != nil {
@@ -192,8 +185,9 @@ func (i *Installation) called(ctx context.Context) error {
 		}
 		event, err := i.cluster.WaitAuditEvent(ctx, controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: namespace, Name: name})
 		mutated, validated := false, false
-		for key := range event.Annotations {
-			mutated = mutated || strings.Contains(key, "mutate.holdfast.dev/")
+		for key, value := range event.Annotations {
+			// The API server itself notes which mutating webhooks it called.
+			mutated = mutated || strings.HasPrefix(key, "mutation.webhook.admission.k8s.io/") && strings.Contains(value, "mutate.holdfast.dev")
 			validated = validated || strings.Contains(key, "validate.holdfast.dev/")
 		}
 		return err == nil && mutated && validated
@@ -207,8 +201,8 @@ func (i *Installation) until(ctx context.Context, what string, ok func() bool) e
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
-		case <-i.exited:
-			return fmt.Errorf("wait for %s: the server ended: %s", what, i.process.ProcessState)
+		case <-i.process.Done():
+			return fmt.Errorf("wait for %s: %w", what, i.process.Err())
 		case <-tick.C:
 		}
 	}
@@ -226,7 +220,8 @@ func get(ctx context.Context, url string) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
+		return fmt.Errorf("%s: %s: %s", url, response.Status, body)
 	}
 	return nil
 }
@@ -248,11 +243,9 @@ func (i *Installation) Metrics(ctx context.Context) (string, error) {
 
 // Kill ends the server and leaves everything else as it is: the API server calls and gets no answer.
 func (i *Installation) Kill() {
-	if i.process == nil || i.process.Process == nil {
-		return
+	if i.process != nil {
+		i.process.Stop(0)
 	}
-	_ = i.process.Process.Signal(syscall.SIGKILL)
-	<-i.exited
 }
 
 // Resume starts the server again after Kill.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,10 +35,12 @@ func TestRows(t *testing.T) {
 	for _, m := range modes() {
 		t.Run(m[0].Mode(), func(t *testing.T) {
 			s.istio(t, mode(m[0]))
-			s.holdfast(t, "")
-			for _, row := range m {
-				t.Run(row.String(), func(t *testing.T) { s.row(t, row) })
-			}
+			t.Run("as shipped", func(t *testing.T) {
+				s.holdfast(t, "")
+				for _, row := range m {
+					t.Run(row.String(), func(t *testing.T) { s.row(t, row) })
+				}
+			})
 			t.Run("without remedies", func(t *testing.T) {
 				s.holdfast(t, noRemedies)
 				for _, row := range m {
@@ -65,7 +68,13 @@ func wanted(row truth.Row) string {
 
 func (s *suite) row(t *testing.T, row truth.Row) {
 	plain := s.admitted(t, web("plain", row.InitFirst))
+	if got := order(plain); got != row.Order {
+		t.Errorf("without Holdfast: got %s, want %s", got, row.Order)
+	}
 	s.judge(t, plain, row.Verdicts())
+	if s.rig != nil {
+		s.judge(t, plain, s.kernel(t, plain))
+	}
 
 	fixed := s.admitted(t, web("enforced", row.InitFirst))
 	if got := fixed.Annotations[mutators.AppliedAnnotation]; got != wanted(row) {
@@ -84,7 +93,10 @@ func (s *suite) row(t *testing.T, row truth.Row) {
 		s.judge(t, fixed, letters)
 	}
 
-	audited := s.admitted(t, web("audited", row.InitFirst))
+	pod := web("audited", row.InitFirst)
+	pod.Name = "row-" + strconv.Itoa(row.Number) // an event of its own in the audit log
+	audited := s.admitted(t, pod)
+	audited.Name = "web"
 	if diff := cmp.Diff(normal(t, plain), normal(t, audited)); diff != "" {
 		t.Errorf("audit mode changed the pod (-without +with Holdfast):\n%s", diff)
 	}
@@ -93,7 +105,7 @@ func (s *suite) row(t *testing.T, row truth.Row) {
 
 // record checks the one record that audit mode leaves: what enforce mode would have done.
 func (s *suite) record(t *testing.T, row truth.Row) {
-	event, err := s.cluster.WaitAuditEvent(t.Context(), controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: "audited", Name: "web"})
+	event, err := s.cluster.WaitAuditEvent(t.Context(), controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: "audited", Name: "row-" + strconv.Itoa(row.Number)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,5 +185,6 @@ func normal(t *testing.T, pod *corev1.Pod) string {
 		t.Fatal(err)
 	}
 	text := regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`).ReplaceAllString(string(data), "kube-api-access")
+	text = regexp.MustCompile(`row-[0-9]+`).ReplaceAllString(text, "web")
 	return strings.ReplaceAll(text, pod.Namespace, "NAMESPACE")
 }
