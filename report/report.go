@@ -44,6 +44,15 @@ func ParseSeverity(s string) (Severity, error) {
 	return Off, fmt.Errorf("severity %q: must be off, info, warning or error", s)
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Severity) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseSeverity(string(text))
+	return err
+}
+
 // Topic is the fixed part of what a rule or a probe can say. The documentation is generated from it.
 type Topic struct {
 	Code     string   // HF101; never reused
@@ -62,7 +71,7 @@ const MaxRunes = 256
 type Finding struct {
 	Code      string   `json:"code"`
 	Rule      string   `json:"rule"`
-	Severity  Severity `json:"-"`
+	Severity  Severity `json:"severity"`
 	Namespace string   `json:"namespace,omitempty"`
 	Object    string   `json:"object"`              // Pod/web, ReplicaSet/web-6d4cf
 	Container string   `json:"container,omitempty"` // empty where the whole object is meant
@@ -85,15 +94,18 @@ func (f *Finding) String() string {
 	}
 	// Long names are what makes a finding long: the middle of the object's name goes first, then the end of the cause.
 	// The fix is what the reader came for and is kept as long as there is room for it.
-	kind, name, _ := strings.Cut(f.Object, "/")
-	head = f.Code + " " + kind + "/" + Shorten(name, 40) + ": "
+	object := f.Object
+	if kind, name, ok := strings.Cut(object, "/"); ok {
+		object = kind + "/" + Shorten(name, 40)
+	}
+	head = f.Code + " " + Shorten(object, 80) + ": "
 	room := MaxRunes - runes(head) - runes(tail)
 	const least = 60
 	if room < least {
 		tail = " " + Shorten(f.Fix, max(MaxRunes-runes(head)-least-1, 20))
 		room = MaxRunes - runes(head) - runes(tail)
 	}
-	return head + cut(f.Message, room) + tail
+	return cut(head+cut(f.Message, room)+tail, MaxRunes)
 }
 
 // Shorten keeps the beginning and the end of a name, which tell most, within n runes.
