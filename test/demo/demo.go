@@ -49,6 +49,9 @@ func run(ctx context.Context, o options) (err error) {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
+	if err := d.namespaces(ctx); err != nil {
+		return err
+	}
 	if err := d.play(ctx, before()); err != nil {
 		return err
 	}

@@ -15,11 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/kernel"
 )
@@ -33,13 +35,14 @@ const (
 	vaultOutside = "203.0.113.10:8200"
 )
 
-// namespaces creates those of the demo and waits until pods can be created in them.
+// namespaces creates those of the demo, waits until pods can be created in them, and shows them.
 func (d *demo) namespaces(ctx context.Context) error {
-	if _, err := d.kubectl(ctx, "apply -f "+directory+"namespaces.yaml", false); err != nil {
+	const file = directory + "namespaces.yaml"
+	objects, err := d.objects(file)
+	if err != nil {
 		return err
 	}
-	objects, err := d.objects(directory + "namespaces.yaml")
-	if err != nil {
+	if err := d.cluster.ApplyObjects(ctx, objects); err != nil {
 		return err
 	}
 	for _, o := range objects {
@@ -47,7 +50,9 @@ func (d *demo) namespaces(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	d.heading("The namespaces of this demo, from "+file, bold)
+	_, err = d.kubectl(ctx, "get namespaces -l part-of=demo -L istio-injection,istio.io/rev,holdfast.dev/mode", false)
+	return err
 }
 
 func (d *demo) objects(file string) ([]*unstructured.Unstructured, error) {
@@ -89,6 +94,17 @@ func (d *demo) failedCreate(namespace, deployment string) func(context.Context) 
 			}
 		}
 		return false, nil
+	}
+}
+
+// refuses tells whether Holdfast refuses the pod of a file in a namespace, tried as a dry run.
+func (d *demo) refuses(namespace, name, file string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		_, err := d.baseline(ctx, file, name, namespace)
+		if apierrors.IsForbidden(err) {
+			return true, nil
+		}
+		return false, err
 	}
 }
 
@@ -146,22 +162,36 @@ func (d *demo) shape(ctx context.Context, pod *corev1.Pod, vault string) (shape,
 	return s, nil
 }
 
-// compare shows a pod beside what becomes of it without Holdfast.
-func (d *demo) compare(ctx context.Context, pod *corev1.Pod, without, file, vault string) (was, got shape, err error) {
-	name, _, _ := strings.Cut(pod.Name, "-")
-	base, err := d.baseline(ctx, file, name, without)
+// compare shows a Deployment's pod beside what becomes of it without Holdfast, and what was added. The remedies are those of
+// the pod, after hold where that is in the template.
+func (d *demo) compare(ctx context.Context, pod *corev1.Pod, deployment, without, file, vault string) (was, got shape, remedies []string, err error) {
+	base, err := d.baseline(ctx, file, deployment, without)
 	if err != nil {
-		return was, got, err
+		return was, got, nil, err
 	}
 	if was, err = d.shape(ctx, base, vault); err != nil {
-		return was, got, err
+		return was, got, nil, err
 	}
 	if got, err = d.shape(ctx, pod, vault); err != nil {
-		return was, got, err
+		return was, got, nil, err
 	}
+	owner, err := d.client.AppsV1().Deployments(pod.Namespace).Get(ctx, deployment, metav1.GetOptions{})
+	if err != nil {
+		return was, got, nil, err
+	}
+	template := owner.Spec.Template.Annotations
 	d.tables(was, got)
-	d.additions(was, got)
-	return was, got, nil
+	if lines := added(template, was.annotations); len(lines) > 0 {
+		d.additions("added to the template of the Deployment", lines)
+		remedies = append(remedies, config.Hold) // templates get nothing else
+	}
+	own := maps.Clone(got.annotations)
+	maps.DeleteFunc(own, func(key, value string) bool { return template[key] == value })
+	d.additions("added to the pod", added(own, was.annotations))
+	if applied := got.applied(); applied != "" {
+		remedies = append(remedies, strings.Split(applied, ",")...)
+	}
+	return was, got, remedies, nil
 }
 
 // same shows that a pod is what it would be without Holdfast, but for what differs from one creation to the next.
@@ -215,18 +245,14 @@ func (d *demo) audit(ctx context.Context, namespace, name string) (controlplane.
 	return d.cluster.WaitAuditEvent(ctx, controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: namespace, Name: name})
 }
 
-// record is what Holdfast's validating webhook left in the API server's audit log, by key.
+// record is what Holdfast's webhooks left in the API server's audit log, by key: <webhook>/<name>.
 func (d *demo) record(ctx context.Context, namespace, name string) (map[string]string, error) {
 	event, err := d.audit(ctx, namespace, name)
 	if err != nil {
 		return nil, err
 	}
-	record := map[string]string{}
-	for key, value := range event.Annotations {
-		if webhook, short, ok := strings.Cut(key, "/"); ok && strings.HasPrefix(webhook, "pods.validate.") {
-			record[short] = value
-		}
-	}
+	record := maps.Clone(event.Annotations)
+	maps.DeleteFunc(record, func(key, _ string) bool { return !strings.Contains(key, ".holdfast.dev/") })
 	return record, nil
 }
 

@@ -51,10 +51,15 @@ func (p *page) say(text string) {
 	}
 }
 
-// command writes a line that a reader could type.
+// command writes a line that a reader could type, or paste where it takes more than one.
 func (p *page) command(line string) {
 	p.line("")
-	for _, l := range wrap("$ "+line, "  ", "      ") {
+	const more = ` \`
+	lines := wrapTo(width-len(more), "$ "+line, "  ", "      ")
+	for i, l := range lines {
+		if i < len(lines)-1 {
+			l += more
+		}
 		p.line(p.styled(l, bold))
 	}
 }
@@ -88,8 +93,10 @@ func (p *page) entry(name, value string, column int) {
 	}
 }
 
-// wrap breaks a line at spaces so that it fits the page. A word that is longer than a line is broken where the line ends.
-func wrap(line, first, rest string) []string {
+// wrap breaks a line so that it fits the page: at a space, else behind a comma (JSON), else where the page ends.
+func wrap(line, first, rest string) []string { return wrapTo(width, line, first, rest) }
+
+func wrapTo(width int, line, first, rest string) []string {
 	var out []string
 	prefix := first
 	for {
@@ -98,14 +105,22 @@ func wrap(line, first, rest string) []string {
 		if len(runes) <= room {
 			return append(out, prefix+line)
 		}
-		cut := room
-		for i := room; i > room/2; i-- {
-			if runes[i] == ' ' {
-				cut = i
-				break
-			}
-		}
+		cut := breakAt(runes, room)
 		out = append(out, prefix+strings.TrimRight(string(runes[:cut]), " "))
 		line, prefix = strings.TrimLeft(string(runes[cut:]), " "), rest
 	}
+}
+
+func breakAt(line []rune, room int) int {
+	for i := room; i > room/2; i-- {
+		if line[i] == ' ' {
+			return i
+		}
+	}
+	for i := room; i > 1; i-- {
+		if line[i-1] == ',' {
+			return i
+		}
+	}
+	return room
 }

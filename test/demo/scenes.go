@@ -24,16 +24,20 @@ func before() []scene {
 // after returns what is shown with Holdfast.
 func after() []scene {
 	return []scene{
-		{"fixed", "the same Deployment where Holdfast enforces", "", green, fixed},
-		{"fixed", "the same where the CNI plugin redirects", `Here the traffic is redirected before any container starts, so no order helps. What Vault's container
-			needs to reach is exempt from the mesh instead: one address.`, green, exempted},
-		{"refused", "a pod that cannot be put right", `The mesh captures DNS in this pod as well, and Vault is known by name: an exempt address would not
-			help.`, red, refusedPod},
-		{"refused", "a Deployment whose pods cannot be put right", `Vault is outside the cluster here, under a name whose address nobody in the cluster knows. A
-			Deployment is admitted where its pods might yet be put right, with a warning; the pods are refused.`, red, refusedOwner},
+		{"fixed", "the same Deployment where Holdfast enforces", `Vault's container is moved in front of the redirect, and the app is held until the proxy
+			serves. The file is the same, and the pod is made by the ReplicaSet controller.`, green, fixed},
+		{"fixed", "the same where the CNI plugin redirects", `Here traffic is redirected before any container starts, so no order helps. What Vault's container needs
+			to reach is exempt from the mesh instead: one address, for the whole pod, so the app reaches Vault past the mesh as well.`, green, exempted},
+		{"refused", "a pod that cannot be put right", `Its owner has exempted Vault's address, but the mesh captures DNS in this pod as well, and Vault is known by
+			name.`, red, refusedPod},
+		{"refused", "a Deployment whose pods cannot be put right", `Vault is outside the cluster, under a name whose address nobody in the cluster knows: it
+			cannot be exempt. Its port can; that is for a person to decide.`, red, refusedOwner},
+		{"refused", "the pods of a Deployment that was there before", `Its namespace turns Holdfast on later. Updates of a workload are never refused, only warned about;
+			its new pods are, and their ReplicaSet says so.`, red, refusedLater},
 		{"warned", "mode warn: said to the client, nothing touched", "", yellow, warned},
 		{"audited", "mode audit: recorded, nothing touched, nothing said", "", bold, audited},
-		{"left alone", "pods that need nothing", "In a namespace with mode enforce: one pod without mesh and Vault, one whose proxy is a native sidecar.", green, alone},
+		{"left alone", "pods that need nothing", `In a namespace with mode enforce: one pod without mesh and Vault, and one whose proxy is a native sidecar,
+			which serves before Vault's container starts.`, green, alone},
 	}
 }
 
@@ -51,9 +55,6 @@ const (
 )
 
 func stuck(ctx context.Context, d *demo) ([]row, error) {
-	if err := d.namespaces(ctx); err != nil {
-		return nil, err
-	}
 	if _, err := d.kubectl(ctx, "-n without apply -f "+directory+"web.yaml", false); err != nil {
 		return nil, err
 	}
@@ -83,11 +84,11 @@ func stuck(ctx context.Context, d *demo) ([]row, error) {
 }
 
 func fixed(ctx context.Context, d *demo) ([]row, error) {
-	return d.cured(ctx, "enforced", "without", stuckOrder, fixedOrder, "hold,reorder")
+	return d.cured(ctx, "enforced", "without", stuckOrder, fixedOrder, "hold, reorder")
 }
 
 func exempted(ctx context.Context, d *demo) ([]row, error) {
-	return d.cured(ctx, "enforced-cni", "without-cni", cniOrder, heldCNIOrder, "hold,exempt-address")
+	return d.cured(ctx, "enforced-cni", "without-cni", cniOrder, heldCNIOrder, "hold, exempt-address")
 }
 
 // cured creates the Deployment in a namespace and shows what became of its pod, beside what becomes of it without Holdfast.
@@ -99,7 +100,7 @@ func (d *demo) cured(ctx context.Context, namespace, without, before, after, rem
 	if err != nil {
 		return nil, err
 	}
-	was, got, err := d.compare(ctx, pod, without, directory+"web.yaml", vaultService)
+	was, got, applied, err := d.compare(ctx, pod, "web", without, directory+"web.yaml", vaultService)
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +108,13 @@ func (d *demo) cured(ctx context.Context, namespace, without, before, after, rem
 		is("order without Holdfast", was.order(), before),
 		d.reaches(was, "vault-agent-init", "REFUSED"),
 		is("order", got.order(), after),
-		is("remedies", got.applied(), remedies),
+		is("remedies", strings.Join(applied, ", "), remedies),
 		d.reaches(got, "vault-agent-init", "direct"),
 		d.reaches(got, "app", "by proxy", "direct"),
 	); err != nil {
 		return nil, err
 	}
-	return []row{{pod: namespace + "/web", happened: "admitted, put right: " + strings.ReplaceAll(got.applied(), ",", ", ")}}, nil
+	return []row{{pod: namespace + "/web", happened: "admitted, put right: " + remedies}}, nil
 }
 
 func refusedPod(ctx context.Context, d *demo) ([]row, error) {
@@ -128,21 +129,15 @@ func refusedPod(ctx context.Context, d *demo) ([]row, error) {
 }
 
 func refusedOwner(ctx context.Context, d *demo) ([]row, error) {
-	if _, err := d.kubectl(ctx, "-n enforced-cni apply -f "+directory+"outside.yaml", false); err != nil {
-		return nil, err
-	}
-	if err := d.until(ctx, "the ReplicaSet's event", d.failedCreate("enforced-cni", "outside")); err != nil {
-		return nil, err
-	}
-	out, err := d.kubectl(ctx, "-n enforced-cni get events --field-selector reason=FailedCreate", false)
+	out, err := d.kubectl(ctx, "-n enforced-cni apply -f "+directory+"outside.yaml", true)
 	if err != nil {
 		return nil, err
 	}
-	if err := contains("event", out, "HF101", "vault-agent-init", "excludeOutboundPorts"); err != nil {
+	if err := contains("refusal", out, "HF101", "vault-agent-init", `excludeOutboundPorts: "8200"`); err != nil {
 		return nil, err
 	}
 	d.line("")
-	d.say("Done as the message says (the file is the same with that annotation), the pod is admitted:")
+	d.say("outside-mended.yaml is the same file with that annotation:")
 	if _, err := d.kubectl(ctx, "-n enforced-cni apply -f "+directory+"outside-mended.yaml", false); err != nil {
 		return nil, err
 	}
@@ -150,17 +145,49 @@ func refusedOwner(ctx context.Context, d *demo) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, got, err := d.compare(ctx, pod, "without-cni", directory+"outside.yaml", vaultOutside)
+	got, err := d.shape(ctx, pod, vaultOutside)
 	if err != nil {
 		return nil, err
 	}
+	d.table(got)
 	if err := errors.Join(is("order", got.order(), outsideOrder), d.reaches(got, "vault-agent-init", "direct")); err != nil {
 		return nil, err
 	}
 	return []row{
-		{pod: "enforced-cni/outside", happened: "refused: HF101, in an event of its ReplicaSet"},
-		{pod: "enforced-cni/outside", happened: "admitted after the annotation that HF101 asks for"},
+		{pod: "enforced-cni/outside", happened: "refused: HF101, to whoever creates the Deployment"},
+		{pod: "enforced-cni/outside", happened: "admitted with the annotation that HF101 asks for"},
 	}, nil
+}
+
+func refusedLater(ctx context.Context, d *demo) ([]row, error) {
+	for _, line := range []string{
+		"-n older apply -f " + directory + "outside.yaml",
+		"label namespace older holdfast.dev/mode=enforce",
+	} {
+		if _, err := d.kubectl(ctx, line, false); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.until(ctx, "Holdfast to be asked about the namespace", d.refuses("older", "outside", directory+"outside.yaml")); err != nil {
+		return nil, err
+	}
+	out, err := d.kubectl(ctx, "-n older rollout restart deployment/outside", false)
+	if err != nil {
+		return nil, err
+	}
+	if err := contains("answer", out, "Warning:", "HF101"); err != nil {
+		return nil, err
+	}
+	if err := d.until(ctx, "the ReplicaSet's event", d.failedCreate("older", "outside")); err != nil {
+		return nil, err
+	}
+	if out, err = d.kubectl(ctx, "-n older get events --field-selector reason=FailedCreate -o custom-columns=OBJECT:.involvedObject.name,MESSAGE:.message", false); err != nil {
+		return nil, err
+	}
+	if err := contains("event", out, "HF101", "vault-agent-init", "excludeOutboundPorts"); err != nil {
+		return nil, err
+	}
+	return []row{{pod: "older/outside", happened: "refused: HF101, in an event of its new ReplicaSet"}}, nil
 }
 
 func warned(ctx context.Context, d *demo) ([]row, error) {
@@ -192,12 +219,13 @@ func audited(ctx context.Context, d *demo) ([]row, error) {
 	d.say("The API server's audit log has, in the event of this request:")
 	d.line("")
 	for _, key := range slices.Sorted(maps.Keys(record)) {
-		d.entry("validate.holdfast.dev/"+key, record[key], 36)
+		d.entry(key, record[key], 37)
 	}
-	if err := errors.Join(is("decision", record["decision"], "would-change"), is("remedies", record["remedies"], "hold,reorder")); err != nil {
+	const webhook = "pods.validate.holdfast.dev/"
+	if err := errors.Join(is("decision", record[webhook+"decision"], "would-change"), is("remedies", record[webhook+"remedies"], "hold,reorder")); err != nil {
 		return nil, err
 	}
-	return []row{{pod: "audited/web", happened: "admitted as it was; recorded: " + record["decision"] + ", " + strings.ReplaceAll(record["remedies"], ",", ", ")}}, nil
+	return []row{{pod: "audited/web", happened: "admitted as it was; recorded: would-change, hold and reorder"}}, nil
 }
 
 func alone(ctx context.Context, d *demo) ([]row, error) {

@@ -54,12 +54,12 @@ func (s *shape) measured(results []kernel.Result) {
 
 func (s shape) reached(name string) string { return s.reach[strings.TrimSuffix(name, "*")] }
 
-// added returns the annotations that s has and before has not, or has with another value: key and value, sorted.
-func (s shape) added(before shape) [][2]string {
-	var out [][2]string
-	for _, key := range slices.Sorted(maps.Keys(s.annotations)) {
-		if was, ok := before.annotations[key]; !ok || was != s.annotations[key] {
-			out = append(out, [2]string{key, s.annotations[key]})
+// added returns what is in annotations and not, or with another value, in before: lines of "key: value", sorted.
+func added(annotations, before map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if was, ok := before[key]; !ok || was != annotations[key] {
+			out = append(out, key+": "+annotations[key])
 		}
 	}
 	return out
@@ -140,13 +140,14 @@ func moved(before, after []string, i int) string {
 	return fmt.Sprintf("<- was %d", was+1)
 }
 
-// additions writes the annotations that were added or changed.
-func (p *page) additions(before, after shape) {
-	for i, a := range after.added(before) {
-		name := ""
-		if i == 0 {
-			name = "added"
-		}
-		p.entry(name, a[0]+": "+a[1], kindColumn)
+// additions writes the annotations that were added or changed, below a title.
+func (p *page) additions(title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	p.line("")
+	p.line("  " + title)
+	for _, l := range lines {
+		p.entry("", l, kindColumn)
 	}
 }

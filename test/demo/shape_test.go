@@ -41,7 +41,8 @@ func TestTables(t *testing.T) {
 	var out bytes.Buffer
 	p := page{out: &out}
 	p.tables(was, got)
-	p.additions(was, got)
+	p.additions("nothing", added(was.annotations, was.annotations))
+	p.additions("added to the pod", added(got.annotations, was.annotations))
 	want := `
           without Holdfast                  as admitted
   init 1  migrate             direct        migrate
@@ -50,7 +51,9 @@ func TestTables(t *testing.T) {
   main 1  app                               istio-proxy                       <- was 2
   main 2  istio-proxy                       app                 by proxy
   main 3                                    late
-  added   new: 1
+
+  added to the pod
+          new: 1
           role: other
 `
 	if diff := cmp.Diff(out.String(), want); diff != "" {
