@@ -184,13 +184,14 @@ func (i *Installation) called(ctx context.Context) error {
 			return false
 		}
 		event, err := i.cluster.WaitAuditEvent(ctx, controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: namespace, Name: name})
-		mutated, validated := false, false
+		mutated, validated, failed := false, false, false
 		for key, value := range event.Annotations {
 			// The API server itself notes which mutating webhooks it called.
+			failed = failed || strings.HasPrefix(key, "failed-open.")
 			mutated = mutated || strings.HasPrefix(key, "mutation.webhook.admission.k8s.io/") && strings.Contains(value, "mutate.holdfast.dev")
 			validated = validated || strings.Contains(key, "validate.holdfast.dev/")
 		}
-		return err == nil && mutated && validated
+		return err == nil && mutated && validated && !failed
 	})
 }
 

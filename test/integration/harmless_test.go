@@ -79,7 +79,7 @@ func TestSystemNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, namespace := range []string{"kube-system", "kube-public", i.Namespace()} {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "system", Namespace: namespace}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
+		pod := restricted(namespace)
 		if _, err := s.client.CoreV1().Namespaces().Patch(t.Context(), namespace, "application/merge-patch+json", []byte(`{"metadata":{"labels":{"holdfast.dev/mode":"enforce"}}}`), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -108,4 +108,15 @@ func reviews(page string) string {
 		}
 	}
 	return out
+}
+
+// restricted is a pod that Pod Security Admission lets into any namespace.
+func restricted(namespace string) *corev1.Pod {
+	yes, no := true, false
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "system", Namespace: namespace}, Spec: corev1.PodSpec{
+		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		Containers: []corev1.Container{{Name: "app", Image: "app", SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		}}},
+	}}
 }

@@ -23,18 +23,18 @@ func TestInstallations(t *testing.T) {
 	s.namespace(t, "switched-off", map[string]string{config.ModeLabel: "off"})
 	for _, c := range []struct {
 		overlay, namespace, prefix, defaults string
-		unlabelled                           string // remedies on a pod in a namespace without a label
+		enforced, unlabelled                 string // remedies on a pod in a namespace with the label, and without
 	}{
-		{overlay: "opt-in"},
-		{overlay: "cluster-wide"},
-		{overlay: "cluster-wide", defaults: "defaultMode: enforce", unlabelled: "hold,reorder"},
-		{overlay: "opt-in", namespace: "elsewhere", prefix: "x-"},
-		{overlay: "cluster-wide", namespace: "elsewhere", prefix: "x-"},
+		{overlay: "opt-in", enforced: "hold,reorder"},
+		{overlay: "cluster-wide", enforced: "hold,reorder"},
+		{overlay: "cluster-wide", defaults: "defaultMode: enforce", enforced: "hold,reorder", unlabelled: "hold,reorder"},
+		{overlay: "opt-in", namespace: "elsewhere", prefix: "a-", enforced: "hold,reorder"},
+		// A prefix that sorts behind the mesh's name: hold comes too late, the rest still works.
+		{overlay: "cluster-wide", namespace: "elsewhere", prefix: "x-", enforced: "reorder"},
 	} {
 		t.Run(c.overlay+" "+c.prefix+c.defaults, func(t *testing.T) {
-			i := s.install(t, holdfast.Options{Overlay: c.overlay, Namespace: c.namespace, Prefix: c.prefix, Config: c.defaults})
-			for namespace, want := range map[string]string{"enforced": "hold,reorder", "switched-off": "", "plain": c.unlabelled, i.Namespace(): ""} {
-				s.namespace(t, namespace, nil)
+			s.install(t, holdfast.Options{Overlay: c.overlay, Namespace: c.namespace, Prefix: c.prefix, Config: c.defaults})
+			for namespace, want := range map[string]string{"enforced": c.enforced, "switched-off": "", "plain": c.unlabelled} {
 				pod := s.admitted(t, web(namespace, false))
 				if got := pod.Annotations[mutators.AppliedAnnotation]; got != want {
 					t.Errorf("%s: remedies: got %q, want %q (%s)", namespace, got, want, order(pod))

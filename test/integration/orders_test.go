@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,11 +101,24 @@ func once(objects []*unstructured.Unstructured) {
 	}
 }
 
-// last renames Holdfast's mutating configuration so that it sorts behind every injector's.
+// last renames Holdfast's mutating configuration so that it sorts behind every injector's, and lets Holdfast write the CA into
+// that name.
 func last(objects []*unstructured.Unstructured) {
 	for _, o := range objects {
-		if o.GetKind() == "MutatingWebhookConfiguration" {
-			o.SetName("zzz-" + strings.TrimPrefix(o.GetName(), "0-"))
+		switch o.GetKind() {
+		case "MutatingWebhookConfiguration":
+			o.SetName("zzz-holdfast")
+		case "ClusterRole":
+			rules, _, _ := unstructured.NestedSlice(o.Object, "rules")
+			for _, rule := range rules {
+				names, _ := rule.(map[string]any)["resourceNames"].([]any)
+				for i := range names {
+					if names[i] == "0-holdfast" {
+						names[i] = "zzz-holdfast"
+					}
+				}
+			}
+			_ = unstructured.SetNestedSlice(o.Object, rules, "rules")
 		}
 	}
 }

@@ -87,7 +87,7 @@ func TestOwners(t *testing.T) {
 	for _, how := range [][]string{nil, {"--server-side"}} {
 		t.Run("kubectl apply "+strings.Join(how, ""), func(t *testing.T) { s.applied(t, i, o, how) })
 	}
-	t.Run("scale, undo, finalizers, delete", s.ended)
+	t.Run("what ends or mends a workload", s.ended)
 }
 
 // applied applies one file with Holdfast there, gone, and there again.
