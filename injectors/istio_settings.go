@@ -76,12 +76,20 @@ func readIstio(src *Sources, revision string) *Settings {
 	} else {
 		s.missing("no ConfigMap istio%s", suffix)
 	}
+	if s.CNI == Unknown && istioManaged(revision) {
+		s.CNI = Yes
+	}
 	s.Native = istioNativeDefault(src, revision, &values)
 	if s.Native == Unknown {
 		s.missing("whether sidecars are native cannot be read")
 	}
 	return s
 }
+
+// istioManaged tells a control plane that Google runs (revisions asm-managed, asm-managed-rapid, asm-managed-stable): its settings
+// are not in the cluster, and it comes with Istio's CNI plugin (Cloud Service Mesh documentation: istio-cni-node is among
+// its requirements).
+func istioManaged(revision string) bool { return strings.HasPrefix(revision, "asm-managed") }
 
 func (s *Settings) missing(format string, args ...any) {
 	s.Missing = append(slices.Clip(s.Missing), fmt.Sprintf(format, args...))
