@@ -111,8 +111,8 @@ func (v vault) injects(p *Plan, s *Settings) {
 	t := p.Target
 	step := Step{Name: v.Name + "-agent-init", Phase: Init, Role: Dialer, Injector: v.Injector}
 	step.UID, step.GID = v.ids(p, s)
-	if v.get(t, "agent-init-json-patch") != "" {
-		p.Doubt("what " + v.domain + "/agent-init-json-patch makes of the container is not evaluated") // its ids, most often
+	if t.Annotation(v.key.initPatch) != "" {
+		p.Doubt("what " + v.key.initPatch + " makes of the container is not evaluated") // its ids, most often
 	}
 	if to, ok := v.address(t, s); ok {
 		step.To = []Endpoint{p.Env.resolve(to, t.Namespace.Name)}
