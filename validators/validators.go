@@ -84,10 +84,14 @@ func (i *inspection) find(s *injectors.Step, message, fix string) {
 	i.findAs(i.severity, s, message, fix)
 }
 
-// findAs is find with a severity that the rule raises or lowers for this case. Configuration can lower it further.
+// findAs is find with a severity that the rule raises or lowers for this case. Configuration can lower it further, and
+// nothing that rests on a doubt is an error.
 func (i *inspection) findAs(severity report.Severity, s *injectors.Step, message, fix string) {
 	if i.severity != i.rule.Severity {
 		severity = i.severity
+	}
+	if severity == report.Error && !i.plan.Certain() {
+		severity = report.Warning // an error says that the pod certainly never becomes ready
 	}
 	if i.findings == nil {
 		i.findings = make([]report.Finding, 0, 4)
