@@ -70,7 +70,7 @@ dialers:
 	if got := c.Ranges("vault"); len(got) != 2 || got[1].String() != "2001:db8::/32" || c.Ranges("openbao") != nil {
 		t.Errorf("ranges: got %v and %v, want two and none", got, c.Ranges("openbao"))
 	}
-	if c.Catalogue() != c.Catalogue() {
+	if again := c.Catalogue(); c.Catalogue() != again {
 		t.Error("got two catalogues, want the same twice: injectors are told apart by identity")
 	}
 }

@@ -2,6 +2,7 @@ package injectors_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -53,9 +54,7 @@ func TestIstioWants(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			meta := &metav1.ObjectMeta{Labels: map[string]string{}, Annotations: map[string]string{}}
-			for k, v := range c.more {
-				meta.Labels[k] = v
-			}
+			maps.Copy(meta.Labels, c.more)
 			if c.label != "" {
 				meta.Labels[inject] = c.label
 			}

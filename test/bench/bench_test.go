@@ -45,6 +45,7 @@ func BenchmarkInjected(b *testing.B) { review(b, "pod-injected.json", injectors.
 func BenchmarkValidate(b *testing.B) { review(b, "pod-injected.json", injectors.Fact, nil) }
 
 func review(b *testing.B, file string, horizon injectors.Horizon, remedies []string) {
+	b.Helper()
 	pod, c := decoded(b, file), place(b)
 	when := mutators.Mutating
 	if horizon == injectors.Fact {

@@ -3,6 +3,7 @@ package cases
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 
@@ -61,9 +62,7 @@ func (c *Cluster) sources(meshNamespaces []string) (*injectors.Sources, error) {
 			src.Deployments = append(src.Deployments, agentInjector(product, env))
 		}
 	}
-	for name, data := range c.ConfigMaps {
-		src.ConfigMaps[name] = data
-	}
+	maps.Copy(src.ConfigMaps, c.ConfigMaps)
 	return src, nil
 }
 
@@ -76,9 +75,7 @@ func (i *Istio) expand(src *injectors.Sources, revision string) error {
 		"includeIPRanges": "*", "excludeIPRanges": "", "includeOutboundPorts": "", "excludeOutboundPorts": "",
 		"startupProbe": map[string]any{"enabled": true, "failureThreshold": 600},
 	}
-	for k, v := range i.Proxy {
-		proxy[k] = v
-	}
+	maps.Copy(proxy, i.Proxy)
 	tag := i.Tag
 	if tag == "" {
 		tag = "1.30.0"
