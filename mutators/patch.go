@@ -14,10 +14,24 @@ import (
 
 // operation is one operation of an RFC 6902 patch.
 type operation struct {
-	Op    string `json:"op"`
-	From  string `json:"from,omitempty"`
-	Path  string `json:"path"`
-	Value any    `json:"value,omitempty"`
+	Op, From, Path string
+	// Text is the value of an added annotation, Value any other.
+	Text  string
+	Value any
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o *operation) MarshalJSON() ([]byte, error) {
+	value := o.Value
+	if value == nil && o.Op == "add" {
+		value = o.Text
+	}
+	return json.Marshal(struct {
+		Op    string `json:"op"`
+		From  string `json:"from,omitempty"`
+		Path  string `json:"path"`
+		Value any    `json:"value,omitempty"`
+	}{o.Op, o.From, o.Path, value})
 }
 
 // Patch is what Holdfast changes in an object: explicit operations, none of which touches anything that they do not name.
@@ -82,7 +96,7 @@ func (p *Patch) append(t *injectors.Target, c change) {
 			p.operations = append(p.operations, operation{Op: "add", Path: at + "/metadata/annotations", Value: map[string]string{c.annotation: c.value}})
 			return
 		}
-		p.operations = append(p.operations, operation{Op: "add", Path: at + "/metadata/annotations/" + escape(c.annotation), Value: c.value})
+		p.annotate(at+"/metadata/annotations/"+escape(c.annotation), c.value)
 	case c.move:
 		p.operations = append(p.operations, operation{Op: "move", From: init + strconv.Itoa(c.from), Path: init + strconv.Itoa(c.to)})
 	case c.restart:
@@ -95,6 +109,17 @@ func (p *Patch) append(t *injectors.Target, c change) {
 		}
 		p.operations = append(p.operations, operation{Op: "add", Path: path + "/runAsGroup", Value: *c.group})
 	}
+}
+
+// annotate sets an annotation; what an earlier operation has set is set anew.
+func (p *Patch) annotate(path, value string) {
+	for i := range p.operations {
+		if p.operations[i].Path == path {
+			p.operations[i].Text = value
+			return
+		}
+	}
+	p.operations = append(p.operations, operation{Op: "add", Path: path, Text: value})
 }
 
 func (p *Patch) metadata(t *injectors.Target, at string) {
