@@ -131,7 +131,7 @@ func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
 	case !to.Known():
 		// Where the container goes is not known: the answer is about the network at large.
 		return TriOf(!c.Listed || len(c.Include) > 0 || len(c.IncludePorts) > 0)
-	case len(c.Exclude) > 0:
+	case slices.ContainsFunc(c.Exclude, named):
 		return Unknown
 	case portIn(c.IncludePorts, to.Port) || !c.Listed:
 		return Yes
@@ -140,6 +140,10 @@ func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
 	}
 	return No
 }
+
+// named tells whether addresses of the range may stand behind a name that is not resolved here. Those of the machine itself
+// (169.254.169.254, which many meshes exempt) do not.
+func named(p netip.Prefix) bool { return !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsLoopback() }
 
 // takesAny judges known addresses. A client that has several tries them all: one that passes is enough.
 func (c *Capture) takesAny(to Endpoint) Tri {

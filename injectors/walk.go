@@ -1,5 +1,7 @@
 package injectors
 
+import "slices"
+
 // State is what the network is for a container at the moment it starts.
 type State uint8
 
@@ -164,7 +166,7 @@ func (p *Plan) Late(s *Step) (to Endpoint, late, dns bool) {
 func (p *Plan) nothingPasses(s *Step) bool {
 	for i := range p.Meshes {
 		c := &p.Meshes[i].Capture
-		if s.redirected&(1<<i) != 0 && !c.identity(s.UID, s.GID) && !c.Listed && len(c.Exclude) == 0 && len(c.ExcludePorts) == 0 {
+		if s.redirected&(1<<i) != 0 && !c.identity(s.UID, s.GID) && !c.Listed && !slices.ContainsFunc(c.Exclude, named) && len(c.ExcludePorts) == 0 {
 			return true
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"holdfast.dev/holdfast/report"
 )
 
-// cut says who keeps the network from a container, and until when: cut by "istio-init" (initContainers[1]) until
+// cut says who keeps the network from a container, and until when: cut off by "istio-init" (initContainers[1]) until
 // "istio-proxy" (containers[1]) serves.
 func (i *inspection) cut(b injectors.Blocker) string {
 	// Most often one blocker stands in the way of all.
@@ -21,25 +21,25 @@ func (i *inspection) cut(b injectors.Blocker) string {
 }
 
 func (i *inspection) cutNow(b injectors.Blocker) string {
-	who := "the node's CNI plugin"
+	who := "the CNI plugin"
 	if b.Installer != nil && b.Installer.Role == injectors.Installer {
 		who = i.at(b.Installer)
 	}
 	switch {
 	case b.Proxy == nil:
-		return "cut by " + who + ", and no proxy serves."
+		return "cut off by " + who + ", and no proxy serves."
 	case b.Proxy.LostSidecar():
-		return "cut by " + who + ", and " + i.at(b.Proxy) + " lost its restartPolicy."
+		return "cut off by " + who + ", and " + i.at(b.Proxy) + " lost its restartPolicy."
 	}
-	return "cut by " + who + " until " + i.at(b.Proxy) + " serves."
+	return "cut off by " + who + " until " + i.at(b.Proxy) + " serves."
 }
 
 // butCut says what a container needs (in the words given) and why it cannot have it.
 func (i *inspection) butCut(s *injectors.Step, need string, to injectors.Endpoint, b injectors.Blocker) string {
 	if !to.Known() {
-		return i.at(s) + need + "the network, but it is " + i.cut(b)
+		return i.at(s) + need + "the network, " + i.cut(b)
 	}
-	return i.at(s) + need + needs(to) + ", but the network is " + i.cut(b)
+	return i.at(s) + need + needs(to) + ", " + i.cut(b)
 }
 
 // advise returns the one line that cures a late dialer, the narrowest that will do.
@@ -130,7 +130,7 @@ func (i *inspection) annotate(key, value string) string {
 // annotated is what a person annotates: a pod that has a controller is gone before anyone can.
 func (i *inspection) annotated() string {
 	if i.target.Template() || !strings.HasPrefix(i.name(), "Pod/") {
-		return "the pod template"
+		return "the template"
 	}
 	return "the pod"
 }

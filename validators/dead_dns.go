@@ -22,11 +22,11 @@ func deadDNS() Rule {
 				if !dns {
 					continue
 				}
-				fix := "Give it an address instead of the name."
+				fix := "Use an address, not a name."
 				if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
-					fix = "Switch on the remedy exempt-identity, or give it an address instead of the name."
+					fix = "Switch on remedy exempt-identity, or use an address, not a name."
 				}
-				i.find(s, i.at(s)+" may connect to "+needs(to)+" but cannot resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), fix)
+				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), fix)
 			}
 		},
 	}
