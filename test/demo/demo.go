@@ -32,12 +32,11 @@ type row struct{ outcome, pod, happened string }
 func run(ctx context.Context, o options) (err error) {
 	d := &demo{page: page{out: o.out, colour: o.colour}}
 	defer func() {
-		failed := err != nil && ctx.Err() == nil
-		if failed {
+		logs, closed := d.close(err != nil && ctx.Err() == nil)
+		if err = errors.Join(err, closed); logs != "" {
 			d.line("")
-			d.say("Logs are kept in " + d.dir)
+			d.say("Logs are kept in " + logs)
 		}
-		err = errors.Join(err, d.close(failed))
 	}()
 	d.say(`Holdfast puts pods right that would hang in Init because sidecar injectors get in each other's way, and refuses those that it cannot
 		put right. Here it does so on a real control plane with the real istiod. There are no nodes: what is shown is what the API server
@@ -103,7 +102,6 @@ func (d *demo) summary() {
 	for _, r := range d.rows {
 		d.line(fmt.Sprintf("  %-12s%-24s%s", r.outcome, r.pod, r.happened))
 	}
-	d.line("")
 }
 
 // keep says how to use the cluster, and waits.
@@ -113,7 +111,6 @@ func (d *demo) keep(ctx context.Context) {
 	d.line("")
 	for _, l := range []string{
 		"export KUBECONFIG=" + d.cluster.Kubeconfig(),
-		"export PATH=$PATH:" + filepath.Dir(d.binaries.Kubectl) + "    # kubectl, where you have none",
 		"",
 		"kubectl get deployments,pods -A",
 		"kubectl -n enforced get pod -l app=web -o yaml",
@@ -123,6 +120,7 @@ func (d *demo) keep(ctx context.Context) {
 		d.line("    " + l)
 	}
 	d.line("")
+	d.say("A kubectl, where there is none: " + d.binaries.Kubectl)
 	d.say("Logs: " + strings.Join([]string{d.dir + "/*.log", d.holdfast.LogPath()}, " and ") + "; the API server's audit log is " + filepath.Join(d.dir, "audit.log"))
 	<-ctx.Done()
 	d.line("")

@@ -96,11 +96,11 @@ func (p *page) entry(name, value string, column int) {
 // wrap breaks a line so that it fits the page: at a space, else behind a comma (JSON), else where the page ends.
 func wrap(line, first, rest string) []string { return wrapTo(width, line, first, rest) }
 
-func wrapTo(width int, line, first, rest string) []string {
+func wrapTo(columns int, line, first, rest string) []string {
 	var out []string
 	prefix := first
 	for {
-		room := width - utf8.RuneCountInString(prefix)
+		room := columns - utf8.RuneCountInString(prefix)
 		runes := []rune(line)
 		if len(runes) <= room {
 			return append(out, prefix+line)

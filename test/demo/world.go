@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type world struct {
 	cluster  *controlplane.Cluster
 	client   kubernetes.Interface
 	cli      *kubectl
+	byURL    bool        // there is no root: nothing can stand behind a Service
 	rig      *kernel.Rig // nil where the machine cannot play pods
 	unplayed error       // why
 	holdfast *holdfast.Installation
@@ -65,6 +67,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 func (d *demo) start(ctx context.Context) error {
 	d.say("Starting. Logs are in " + d.dir)
 	if reason := controlplane.Root(); reason != nil {
+		d.byURL = true
 		d.say("Webhooks are called by URL on loopback, not through their Services: " + reason.Error() + ".")
 	}
 	type step struct {
@@ -99,9 +102,9 @@ func (d *demo) startCluster(ctx context.Context) (err error) {
 	return nil
 }
 
-// host is a machine for one program; nil where there is no root.
+// host is a machine for one program; nil where webhooks are called by URL.
 func (d *demo) host(ctx context.Context, name string) (*controlplane.Host, error) {
-	if controlplane.Root() != nil {
+	if d.byURL {
 		return nil, nil
 	}
 	h, err := controlplane.NewHost(ctx, name)
@@ -181,7 +184,13 @@ func (d *demo) install(ctx context.Context) error {
 	d.say("What kubectl apply -k manifests/overlays/opt-in installs: Holdfast sees the namespaces that have the label holdfast.dev/mode.")
 	d.line("")
 	return d.step("Holdfast", func() error {
-		i, err := holdfast.Install(ctx, d.cluster, holdfast.Options{Binary: d.binary, Overlay: "opt-in"})
+		o := holdfast.Options{Binary: d.binary, Overlay: "opt-in"}
+		if d.byURL {
+			if err := byURL(&o, d.dir); err != nil {
+				return err
+			}
+		}
+		i, err := holdfast.Install(ctx, d.cluster, o)
 		if err == nil {
 			d.holdfast = i
 		}
@@ -189,8 +198,8 @@ func (d *demo) install(ctx context.Context) error {
 	})
 }
 
-// close ends everything that was started, and removes the files: all but the logs, where those are wanted.
-func (d *demo) close(keepLogs bool) error {
+// close ends everything that was started, and removes the files; where logs are wanted they stay, and their folder is returned.
+func (d *demo) close(keepLogs bool) (logs string, err error) {
 	var errs []error
 	if d.holdfast != nil {
 		if keepLogs {
@@ -200,15 +209,16 @@ func (d *demo) close(keepLogs bool) error {
 	}
 	if d.cluster != nil {
 		d.cluster.Stop() // before the hosts that parts of it run in
+		logs = d.dir
 	}
-	for i := len(d.stops) - 1; i >= 0; i-- {
-		d.stops[i]()
+	for _, stop := range slices.Backward(d.stops) {
+		stop()
 	}
 	if d.dir == "" {
-		return errors.Join(errs...)
+		return "", errors.Join(errs...)
 	}
-	if !keepLogs {
-		return errors.Join(append(errs, os.RemoveAll(d.dir))...)
+	if !keepLogs || logs == "" {
+		return "", errors.Join(append(errs, os.RemoveAll(d.dir))...)
 	}
 	entries, err := os.ReadDir(d.dir)
 	errs = append(errs, err)
@@ -217,7 +227,7 @@ func (d *demo) close(keepLogs bool) error {
 			errs = append(errs, os.RemoveAll(filepath.Join(d.dir, e.Name())))
 		}
 	}
-	return errors.Join(errs...)
+	return logs, errors.Join(errs...)
 }
 
 // step runs one step of the preparations, and says what it is before and how long it took after.
