@@ -27,11 +27,17 @@ type demo struct {
 // row of the summary.
 type row struct{ outcome, pod, happened string }
 
+// errInterrupted is what run returns where its context ended before the last scene.
+var errInterrupted = errors.New("interrupted, and cleaned up")
+
 // run starts everything, plays the scenes, and cleans up, also where ctx ends on the way. Outcomes that are not the announced
 // ones are an error.
 func run(ctx context.Context, o options) (err error) {
 	d := &demo{page: page{out: o.out, colour: o.colour}}
 	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = errInterrupted
+		}
 		logs, closed := d.close(err != nil && ctx.Err() == nil)
 		if err = errors.Join(err, closed); logs != "" {
 			d.line("")

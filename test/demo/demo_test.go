@@ -67,8 +67,8 @@ func TestDemo(t *testing.T) {
 // TestInterruptedDemo interrupts the demo where it has most to clean up and least time behind it.
 func TestInterruptedDemo(t *testing.T) {
 	out, err := interrupted(t, false, "deployment.apps/web created")
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want %v\n%s", err, context.Canceled, out)
+	if !errors.Is(err, errInterrupted) {
+		t.Errorf("got %v, want %v\n%s", err, errInterrupted, out)
 	}
 }
 

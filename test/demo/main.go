@@ -23,20 +23,30 @@ func main() {
 		fmt.Fprintf(os.Stderr, "demo takes no arguments, got %q\n", flag.Args())
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	err := run(ctx, options{out: os.Stdout, colour: colours(os.Stdout), keep: *keep})
-	interrupted := ctx.Err() != nil
-	stop()
-	switch {
-	case err == nil:
-	case interrupted && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "interrupted; nothing is left running")
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signals = append(signals, syscall.SIGHUP)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	ctx, cancel := context.WithCancel(ctx)
+	// A reader that goes away (demo | head) is a reason to end, and not at once: there is much to clean up.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	go func() {
+		<-pipes
+		cancel()
+	}()
+	err := run(ctx, options{out: os.Stdout, colour: colours(os.Stdout), keep: *keep})
+	cancel()
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "demo:", err)
+	if errors.Is(err, errInterrupted) {
+		os.Exit(130)
+	}
+	os.Exit(1)
 }
 
 // on reads a switch from the environment: anything but the usual words for no.
