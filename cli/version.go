@@ -9,7 +9,7 @@ import (
 )
 
 // version is set when a release is linked (-ldflags "-X holdfast.dev/holdfast/cli.version=v1.2.3").
-var version string //nolint:gochecknoglobals // the linker writes it, nobody else
+var version string
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{

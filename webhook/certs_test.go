@@ -78,11 +78,10 @@ func newAuthority(t *testing.T, client *fake.Clientset, now func() time.Time) *a
 	t.Helper()
 	a := &authority{}
 	var err error
-	a.selfSigned, err = newSelfSigned(logr.Discard(), client, secretName(), types.NamespacedName{Namespace: "holdfast-system", Name: "holdfast"}, a.put)
+	a.selfSigned, err = newSelfSigned(logr.Discard(), client, secretName(), types.NamespacedName{Namespace: "holdfast-system", Name: "holdfast"}, a.put, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.now = now
 	return a
 }
 
@@ -376,7 +375,9 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	go func() { done <- f.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: f.Get})
 	if err != nil {
@@ -397,7 +398,7 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	}()
 	serves := func(want *x509.Certificate) func() error {
 		return func() error {
-			d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // which one is served is the question
+			d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{InsecureSkipVerify: true}}
 			c, err := d.DialContext(ctx, "tcp", listener.Addr().String())
 			if err != nil {
 				return err

@@ -24,9 +24,10 @@ import (
 )
 
 const (
-	// NameLabel and Name mark the webhook configurations that are ours, whatever they are called.
+	// NameLabel marks the webhook configurations that are ours, whatever they are called; its value is Name.
 	NameLabel = "app.kubernetes.io/name"
-	Name      = "holdfast"
+	// Name is ours, in labels, metrics and as a field manager.
+	Name = "holdfast"
 
 	// quiet is how long a burst of changes may go on gathering before a new snapshot is made of them.
 	quiet = 100 * time.Millisecond

@@ -153,9 +153,9 @@ func namespace(name string, labels map[string]string) *corev1.Namespace {
 }
 
 // post sends a body and returns the API server's view of the answer.
-func (e *edge) post(t *testing.T, path string, body []byte) (int, *admissionv1.AdmissionResponse) {
+func (e *edge) post(t *testing.T, path string, body []byte) *admissionv1.AdmissionResponse {
 	t.Helper()
-	status, raw, err := e.send(t.Context(), path, body)
+	raw, err := e.send(t.Context(), path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,27 +166,27 @@ func (e *edge) post(t *testing.T, path string, body []byte) (int, *admissionv1.A
 	if review.Response == nil {
 		t.Fatalf("no response in %q", raw)
 	}
-	return status, review.Response
+	return review.Response
 }
 
-func (e *edge) send(ctx context.Context, path string, body []byte) (int, []byte, error) {
+func (e *edge) send(ctx context.Context, path string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+path, bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	raw, err := io.ReadAll(res.Body)
-	return res.StatusCode, raw, errors.Join(err, res.Body.Close())
+	return raw, errors.Join(err, res.Body.Close())
 }
 
 // review sends an object for review and checks what every answer must have.
 func (e *edge) review(t *testing.T, path string, r admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	t.Helper()
-	_, out := e.post(t, path, body(t, r))
+	out := e.post(t, path, body(t, r))
 	if out.UID != uid {
 		t.Errorf("UID: got %q, want %q", out.UID, uid)
 	}
@@ -301,10 +301,10 @@ func mutatingConfiguration(name, webhook, ns, service, path string, labels map[s
 	}
 }
 
-// deployment wraps a pod's metadata and spec into a workload of the given kind.
-func workload(t *testing.T, group, kind, podTemplate string) []byte {
+// workload is one of the given kind, with vaultTemplate in it.
+func workload(t *testing.T, group, kind string) []byte {
 	t.Helper()
-	spec := `{"template":` + podTemplate + `}`
+	spec := `{"template":` + vaultTemplate + `}`
 	if kind == "CronJob" {
 		spec = `{"jobTemplate":{"spec":` + spec + `}}`
 	}

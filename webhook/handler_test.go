@@ -211,7 +211,7 @@ func TestBrokenBodies(t *testing.T) {
 		"eight megabyte": {body(t, podCreation("enforce", padded(t, 8<<20))), http.StatusRequestEntityTooLarge},
 	} {
 		for _, path := range []string{MutatePath, ValidatePath} {
-			if _, out := e.post(t, path, test.body); out.Result.Code != test.code || out.UID != "" {
+			if out := e.post(t, path, test.body); out.Result.Code != test.code || out.UID != "" {
 				t.Errorf("%s %s: got %+v, UID %q; want code %d and no UID, which the API server takes for a failed call", path, name, out.Result, out.UID, test.code)
 			}
 		}
@@ -275,7 +275,7 @@ func TestNothingOfAPodLeaves(t *testing.T) {
 	for _, mode := range []string{"enforce", "warn", "audit"} {
 		e.review(t, MutatePath, podCreation(mode, raw))
 		out := e.review(t, ValidatePath, podCreation(mode, raw))
-		if all, _ := json.Marshal(out); strings.Contains(string(all), secret) { //nolint:errcheck,errchkjson // it was unmarshalled
+		if all, _ := json.Marshal(out); strings.Contains(string(all), secret) {
 			t.Errorf("%s: the answer holds a value of the environment", mode)
 		}
 	}
@@ -372,7 +372,7 @@ func TestWhatIsNoneOfOurBusinessPasses(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{config: noRemedies, objects: chain()})
 	deployment := func() admissionv1.AdmissionRequest {
-		return creation("enforce", "apps", "deployments", "Deployment", workload(t, "apps", "Deployment", vaultTemplate))
+		return creation("enforce", "apps", "deployments", "Deployment", workload(t, "apps", "Deployment"))
 	}
 	for name, change := range map[string]func(r *admissionv1.AdmissionRequest){
 		"delete": func(r *admissionv1.AdmissionRequest) {
@@ -394,7 +394,7 @@ func TestWhatIsNoneOfOurBusinessPasses(t *testing.T) {
 			r.Operation, r.OldObject.Raw = admissionv1.Update, []byte(`{}`)
 		},
 		"updated job": func(r *admissionv1.AdmissionRequest) {
-			*r = creation("enforce", "batch", "jobs", "Job", workload(t, "batch", "Job", vaultTemplate))
+			*r = creation("enforce", "batch", "jobs", "Job", workload(t, "batch", "Job"))
 			r.Operation, r.OldObject.Raw = admissionv1.Update, []byte(`{}`)
 		},
 		"ephemeral containers": func(r *admissionv1.AdmissionRequest) {

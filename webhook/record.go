@@ -78,6 +78,6 @@ func (r *record) places() string {
 }
 
 func (r *record) log(log logr.Logger) {
-	log.Info("reviewed", "namespace", r.namespace, "object", r.object, "operation", r.operation, "mode", r.mode.String(),
+	log.Info("reviewed", "namespace", r.namespace, "kind", r.kind, "object", r.object, "operation", r.operation, "mode", r.mode.String(),
 		"decision", r.decision, "codes", report.Codes(r.findings), "remedies", r.remedies, "dryRun", r.dryRun)
 }

@@ -16,9 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	kjson "sigs.k8s.io/json"
-
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	kjson "sigs.k8s.io/json"
 
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
@@ -142,7 +141,7 @@ func (r *reviewer) open(ctx context.Context, req *admission.Request) (*subject, 
 
 // mode returns what is done in a namespace. A label that is no mode counts as audit; a rule says so.
 func (r *reviewer) mode(n *injectors.Namespace) config.Mode {
-	m, _ := r.config.ModeOf(n) //nolint:errcheck // see above
+	m, _ := r.config.ModeOf(n)
 	if r.audit && m > config.Audit {
 		return config.Audit
 	}

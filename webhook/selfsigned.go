@@ -64,11 +64,11 @@ type serving struct {
 	ca          []byte
 }
 
-func newSelfSigned(log logr.Logger, client kubernetes.Interface, secret, service types.NamespacedName, spread func(context.Context, []byte) error) (*selfSigned, error) {
+func newSelfSigned(log logr.Logger, client kubernetes.Interface, secret, service types.NamespacedName, spread func(context.Context, []byte) error, now func() time.Time) (*selfSigned, error) {
 	host := service.Name + "." + service.Namespace
 	s := &selfSigned{
 		log: log, client: client, secret: secret, spread: spread,
-		wake: make(chan struct{}, 1), expires: func(time.Time) {}, now: time.Now,
+		wake: make(chan struct{}, 1), expires: func(time.Time) {}, now: now,
 		maker: rotator.CertRotator{
 			CAName: "holdfast-ca", CAOrganization: "holdfast", DNSName: host + ".svc",
 			ExtraDNSNames: []string{host, host + ".svc.cluster.local"},

@@ -13,10 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -52,7 +51,7 @@ type Options struct {
 
 // Run serves until the context ends, and for Options.ShutdownDelay after that. The error says why it could not go on.
 func Run(ctx context.Context, log logr.Logger, o Options) error {
-	s, err := newServer(log, o)
+	s, err := newServer(log, o, time.Now) //nolint:forbidigo // where the clock comes in
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,7 @@ type server struct {
 	draining atomic.Bool
 }
 
-func newServer(log logr.Logger, o Options) (*server, error) {
+func newServer(log logr.Logger, o Options, now func() time.Time) (*server, error) {
 	client, err := kubernetes.NewForConfig(clientConfig(o.Cluster))
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
@@ -106,7 +105,7 @@ func newServer(log logr.Logger, o Options) (*server, error) {
 	s.cluster.liveLooks = s.metrics.lookups.WithLabelValues("live").Inc
 	s.cluster.failedLooks = s.metrics.lookups.WithLabelValues("failed").Inc
 
-	certificates, err := s.certificates(log.WithName("certificates"), client, o)
+	certificates, err := s.certificates(log.WithName("certificates"), client, o, now)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +120,8 @@ func newServer(log logr.Logger, o Options) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make manager: %w", err)
 	}
-	hooks := s.manager.GetWebhookServer()                                                                                      // the manager starts it because it was asked for
-	r := newReviewer(log.WithName("review"), s.cluster, o.Configuration, catalogue, o.Audit, o.Namespace, s.metrics, time.Now) //nolint:forbidigo // where the clock comes in
+	hooks := s.manager.GetWebhookServer() // the manager starts it because it was asked for
+	r := newReviewer(log.WithName("review"), s.cluster, o.Configuration, catalogue, o.Audit, o.Namespace, s.metrics, now)
 	for path, handler := range r.handlers() {
 		hooks.Register(path, handler)
 	}
@@ -138,12 +137,12 @@ func clientConfig(c *rest.Config) *rest.Config {
 	return c
 }
 
-func (s *server) certificates(log logr.Logger, client kubernetes.Interface, o Options) (certificates, error) {
+func (s *server) certificates(log logr.Logger, client kubernetes.Interface, o Options, now func() time.Time) (certificates, error) {
 	if o.CertDir != "" {
 		return newFileCertificates(o.CertDir, s.metrics.expires)
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
-	c, err := newSelfSigned(log, client, secret, types.NamespacedName{Namespace: o.Namespace, Name: o.Service}, s.cluster.SpreadCA)
+	c, err := newSelfSigned(log, client, secret, types.NamespacedName{Namespace: o.Namespace, Name: o.Service}, s.cluster.SpreadCA, now)
 	if err != nil {
 		return nil, fmt.Errorf("watch secret %s: %w", secret, err)
 	}

@@ -27,7 +27,7 @@ func TestTemplatesGetHoldAndNothingElse(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{objects: chain()})
 	for kind, at := range kinds() {
-		raw := workload(t, at[0], kind, vaultTemplate)
+		raw := workload(t, at[0], kind)
 		out := e.review(t, MutatePath, creation("enforce", at[0], at[1], kind, raw))
 		if kind == "Job" || kind == "CronJob" {
 			if len(out.Patch) > 0 { // hold is a trap where a proxy that has ended is not started again
@@ -57,7 +57,7 @@ func TestWorkloadsAreRefusedOnCreationOnly(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{config: noRemedies, objects: chain()})
 	for kind, at := range kinds() {
-		raw := workload(t, at[0], kind, vaultTemplate)
+		raw := workload(t, at[0], kind)
 		r := creation("enforce", at[0], at[1], kind, raw)
 		out := e.review(t, ValidatePath, r)
 		if out.Allowed || out.Result.Code != http.StatusForbidden || !strings.HasPrefix(out.Result.Message, "HF101 "+kind+"/web") {
@@ -79,7 +79,7 @@ func TestWorkloadsAreRefusedOnCreationOnly(t *testing.T) {
 
 func TestWorkloadsByModeAndConfiguration(t *testing.T) {
 	t.Parallel()
-	raw := workload(t, "apps", "Deployment", vaultTemplate)
+	raw := workload(t, "apps", "Deployment")
 	for name, test := range map[string]struct {
 		config, mode string
 		unread       bool
@@ -110,7 +110,7 @@ func TestUncertainPredictionsOnlyWarn(t *testing.T) {
 	t.Parallel()
 	// Without the mesh's ConfigMaps nobody knows whether it uses an init container or a node plugin.
 	e := newEdge(t, edgeOptions{config: noRemedies, objects: chain()[:3]})
-	out := e.review(t, ValidatePath, creation("enforce", "apps", "deployments", "Deployment", workload(t, "apps", "Deployment", vaultTemplate)))
+	out := e.review(t, ValidatePath, creation("enforce", "apps", "deployments", "Deployment", workload(t, "apps", "Deployment")))
 	if !out.Allowed {
 		t.Errorf("refused: %s", out.Result.Message)
 	}
