@@ -22,9 +22,9 @@ func (r *reviewer) mutate(s *subject, req *admission.Request) admission.Response
 	plan := injectors.New(s.target, r.env, horizon)
 	outcome := mutators.Choose(plan, r.config, mutators.Mutating)
 
-	if s.mode == config.Enforce && !s.target.Template() && !plan.Coming {
+	if !s.target.Template() && !plan.Coming {
 		if early := validators.JudgeEarly(outcome.Plan, r.config); refusing(early) {
-			return r.finish(r.note(s, req, refusedWord, early), refuse(req.Name, early))
+			return r.refuseEarly(s, req, early)
 		}
 	}
 	out := allow()
@@ -38,6 +38,19 @@ func (r *reviewer) mutate(s *subject, req *admission.Request) admission.Response
 		out.AuditAnnotations = map[string]string{pass(plan): verb + strings.Join(outcome.Remedies, ",")}
 	}
 	return out
+}
+
+// refuseEarly answers for a pod that the API server will reject before it calls the validating webhook: its own words for
+// that say nothing of the cause.
+func (r *reviewer) refuseEarly(s *subject, req *admission.Request, findings []report.Finding) admission.Response {
+	if s.mode == config.Enforce {
+		return r.finish(r.note(s, req, refusedWord, findings), refuse(req.Name, findings))
+	}
+	out := allow()
+	if s.mode == config.Warn {
+		out.Warnings = warnings(findings)
+	}
+	return r.finish(r.note(s, req, wouldRefuse, findings), out)
 }
 
 // pass is the audit key of this call: see auditFirst.

@@ -121,6 +121,25 @@ func others(n int) string {
 	return fmt.Sprintf("%d others", n)
 }
 
+func TestLostSidecarIsRefusedWhereTheAPIServerWouldReject(t *testing.T) {
+	t.Parallel()
+	// A webhook on an old API dropped the field: the API server rejects such a pod before it calls the validating webhook.
+	raw := []byte(strings.Replace(string(file(t, "pods", "cni-native-agent-init-first.json")), `"restartPolicy": "Always",`, ``, 1))
+	e := newEdge(t, edgeOptions{config: noRemedies})
+	out := e.review(t, MutatePath, podCreation("enforce", raw))
+	if out.Allowed || !strings.HasPrefix(out.Result.Message, "HF104 Pod/web: ") {
+		t.Errorf("enforce: got allowed %t, %+v", out.Allowed, out.Result)
+	}
+	out = e.review(t, MutatePath, podCreation("warn", raw))
+	if !out.Allowed || len(out.Warnings) != 1 || out.AuditAnnotations[auditDecision] != "would-refuse" {
+		t.Errorf("warn: got allowed %t, warnings %q, record %v", out.Allowed, out.Warnings, out.AuditAnnotations)
+	}
+	cured := newEdge(t, edgeOptions{})
+	if out := cured.review(t, MutatePath, podCreation("enforce", raw)); !out.Allowed || !strings.Contains(string(out.Patch), "/restartPolicy") {
+		t.Errorf("with remedies: got allowed %t, patch %s; want the field back", out.Allowed, out.Patch)
+	}
+}
+
 func TestPatchKeepsWhatItDoesNotName(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{})
