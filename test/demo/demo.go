@@ -122,6 +122,7 @@ func (d *demo) keep(ctx context.Context) {
 		"kubectl -n enforced get pod -l app=web -o yaml",
 		"kubectl get mutatingwebhookconfigurations",
 		"kubectl label namespace audited holdfast.dev/mode=enforce --overwrite",
+		"kubectl -n audited replace --force -f " + directory + "pod.yaml",
 	} {
 		d.line("    " + l)
 	}
