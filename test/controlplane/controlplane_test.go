@@ -261,7 +261,7 @@ func (s *suite) stop(t *testing.T) {
 	if err := s.cluster.Err(); err != nil {
 		t.Errorf("a program ended by itself: %v", err)
 	}
-	all := append(s.cluster.processes, s.cluster.guests...)
+	all := slices.Concat(s.cluster.processes, s.cluster.guests)
 	s.cluster.Stop()
 	for _, p := range all {
 		if p.Err() == nil {

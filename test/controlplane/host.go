@@ -28,7 +28,7 @@ const (
 )
 
 // hostNumber makes the names within this process unique.
-var hostNumber atomic.Int64
+var hostNumber atomic.Int64 //nolint:gochecknoglobals // numbers are unique in a process
 
 // Host is a network namespace that is linked to the one of this process: a machine on a cable. What runs inside can be reached
 // at Addr from this process and from the API server, and reaches this process at Gateway. Other hosts are not reachable from it
@@ -66,7 +66,7 @@ func NewHost(ctx context.Context, name string) (*Host, error) {
 		return nil, err
 	}
 	defer unlock()
-	removeStale(ctx)
+	removeStale()
 
 	gateway, err := freeGateway()
 	if err != nil {
@@ -155,7 +155,7 @@ func freeGateway() (netip.Addr, error) {
 
 // removeStale removes the namespaces of processes that are gone, and with them their links. What cannot be removed stays: it is
 // in nobody's way.
-func removeStale(ctx context.Context) {
+func removeStale() {
 	entries, err := os.ReadDir(netnsDir)
 	if err != nil {
 		return

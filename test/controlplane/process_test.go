@@ -56,7 +56,7 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := waitFor(t.Context(), "the child", []*Process{p}, func(ctx context.Context) error {
+	if err := waitFor(t.Context(), "the child", []*Process{p}, func(context.Context) error {
 		if len(p.logTail()) == 0 {
 			return errors.New("not started")
 		}

@@ -101,7 +101,9 @@ func (s *suite) webhookInHost(t *testing.T, host *Host) {
 	}
 	server := &http.Server{Handler: http.HandlerFunc(refuse), ReadHeaderTimeout: time.Second}
 	t.Cleanup(func() { server.Close() })
-	go server.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}}))
+	go func() {
+		_ = server.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}}))
+	}()
 
 	objects, err := Objects([]byte(webhookYAML))
 	if err != nil {

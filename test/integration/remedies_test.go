@@ -172,7 +172,7 @@ func (s *suite) stripper(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "outdated"},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
 			Name: "outdated.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: &none,
-			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://" + listener.Addr().String()), CABundle: certificate.CABundle},
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: new("https://" + listener.Addr().String()), CABundle: certificate.CABundle},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},

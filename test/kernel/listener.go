@@ -29,7 +29,7 @@ const patience = 3 * time.Second
 
 // deadline is when to give up on what begins now.
 func deadline() time.Time {
-	return time.Now().Add(patience) //nolint:forbidigo // Sockets go by the wall clock.
+	return time.Now().Add(patience)
 }
 
 // servers are the sockets that serve in a namespace until close.
@@ -79,7 +79,7 @@ func (s *servers) listen(addr netip.AddrPort, serve func(*net.TCPConn)) error {
 				return // Closed.
 			}
 			s.running.Go(func() {
-				defer conn.Close() //nolint:errcheck // The peer has what it will get.
+				defer conn.Close()
 				if conn.SetDeadline(deadline()) == nil {
 					serve(conn.(*net.TCPConn)) // What a TCP listener accepts.
 				}

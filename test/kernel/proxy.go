@@ -75,7 +75,7 @@ func (p *proxy) forward(client *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	defer upstream.Close() //nolint:errcheck // Nothing was written.
+	defer upstream.Close()
 	if _, err := io.WriteString(client, viaProxy); err != nil {
 		return err
 	}

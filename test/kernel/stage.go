@@ -129,7 +129,7 @@ func (s *stage) agent(ctx context.Context, container string, id identity, args [
 	}
 	cmd.Dir = "/"
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"),               //nolint:forbidigo // Where iptables is found.
+		"PATH=" + os.Getenv("PATH"),
 		"XTABLES_LOCKFILE=" + s.rig.dir + "/lock", // A container has its own /run.
 	}
 	for _, v := range env {

@@ -122,7 +122,7 @@ func onThread(f func() error) error {
 
 // command returns a command that dies with the thread that starts it and leaves no reader of its output waiting.
 func command(ctx context.Context, path string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // The package's own two programs.
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	cmd.WaitDelay = time.Second
 	return cmd

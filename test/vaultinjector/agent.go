@@ -8,7 +8,6 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/utils/ptr"
 )
 
 // agentConfig is the agent's configuration file, base64 in VAULT_CONFIG. The order of
@@ -172,11 +171,11 @@ func (s settings) container(name string, mounts []corev1.VolumeMount, configKey 
 	if s.securityContext {
 		c.SecurityContext = &corev1.SecurityContext{
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			RunAsUser:                ptr.To(s.user),
-			RunAsGroup:               ptr.To(s.group),
-			RunAsNonRoot:             ptr.To(s.user != 0 && s.group != 0),
-			ReadOnlyRootFilesystem:   ptr.To(true),
-			AllowPrivilegeEscalation: ptr.To(false),
+			RunAsUser:                new(s.user),
+			RunAsGroup:               new(s.group),
+			RunAsNonRoot:             new(s.user != 0 && s.group != 0),
+			ReadOnlyRootFilesystem:   new(true),
+			AllowPrivilegeEscalation: new(false),
 		}
 	}
 	return c, nil

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"holdfast.dev/holdfast/test/vaultinjector"
 )
@@ -57,7 +56,7 @@ func TestIdentity(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			pod := newPod(t, test.annotations...)
-			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To(int64(2000))}
+			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(2000))}
 			after := inject(t, test.injector, pod)
 			for _, name := range []string{"vault-agent-init", "vault-agent"} {
 				var got *identity

@@ -162,10 +162,10 @@ func (p product) endpointSlice(r Registration) *discoveryv1.EndpointSlice {
 		AddressType: family,
 		Endpoints: []discoveryv1.Endpoint{{
 			Addresses:  []string{r.Endpoint.Addr().Unmap().String()},
-			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
+			Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
 		}},
 		Ports: []discoveryv1.EndpointPort{{
-			Name: ptr.To("https"), Port: ptr.To(int32(r.Endpoint.Port())), Protocol: ptr.To(corev1.ProtocolTCP),
+			Name: new("https"), Port: new(int32(r.Endpoint.Port())), Protocol: ptr.To(corev1.ProtocolTCP),
 		}},
 	}
 }
@@ -178,7 +178,7 @@ func (i Injector) deployment(p product, r Registration) *appsv1.Deployment {
 			Name: p.injectorName(), Namespace: r.Namespace, Labels: p.webhookLabels(),
 		},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr.To(int32(0)),
+			Replicas: new(int32(0)),
 			Selector: &metav1.LabelSelector{MatchLabels: p.webhookLabels()},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: p.webhookLabels()},
@@ -214,10 +214,10 @@ func (i Injector) commandLine(p product) []corev1.EnvVar {
 func (p product) configuration(r Registration) *admissionregistrationv1.MutatingWebhookConfiguration {
 	client := admissionregistrationv1.WebhookClientConfig{CABundle: r.CABundle}
 	if r.URL != "" {
-		client.URL = ptr.To(r.URL)
+		client.URL = new(r.URL)
 	} else {
 		client.Service = &admissionregistrationv1.ServiceReference{
-			Name: p.injectorService(), Namespace: r.Namespace, Path: ptr.To(mutatePath), Port: ptr.To(int32(443)),
+			Name: p.injectorService(), Namespace: r.Namespace, Path: new(mutatePath), Port: new(int32(443)),
 		}
 	}
 	return &admissionregistrationv1.MutatingWebhookConfiguration{
@@ -229,7 +229,7 @@ func (p product) configuration(r Registration) *admissionregistrationv1.Mutating
 			FailurePolicy:           ptr.To(admissionregistrationv1.Ignore),
 			MatchPolicy:             ptr.To(admissionregistrationv1.Exact),
 			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
-			TimeoutSeconds:          ptr.To(int32(30)),
+			TimeoutSeconds:          new(int32(30)),
 			AdmissionReviewVersions: []string{"v1"},
 			NamespaceSelector:       &metav1.LabelSelector{},
 			ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"holdfast.dev/holdfast/test/vaultinjector"
 )
@@ -19,7 +18,7 @@ func TestRefusals(t *testing.T) {
 	}
 	uid := func(uid int64) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
-			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To(uid)}
+			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(uid)}
 		}
 	}
 	for _, test := range []struct {
@@ -55,7 +54,7 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "same user without a uid but for the pod's",
 			pod: without(func(pod *corev1.Pod) {
-				pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To(int64(7))}
+				pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(7))}
 				pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{}
 			}, "agent-run-as-same-user", "true"),
 			want: `annotation vault.hashicorp.com/agent-run-as-same-user: container "app" sets no runAsUser`,

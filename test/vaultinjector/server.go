@@ -105,7 +105,7 @@ func (s *Server) run(ctx context.Context, server *http.Server, listener net.List
 		if err := server.Shutdown(draining); err != nil {
 			s.err = errors.Join(fmt.Errorf("shut down: %w", err), server.Close())
 		}
-		<-failed
+		<-failed //nolint:errcheck // closed by us: nothing to say
 	}
 }
 
