@@ -6,7 +6,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -90,6 +92,9 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	// Libraries log through loggers of their own, which exist once in a process.
 	ctrllog.SetLogger(log)
 	klog.SetLogger(log)
+	if z, ok := log.GetSink().(zapr.Underlier); ok { // net/http complains of handshakes to the standard library's
+		defer zap.RedirectStdLog(z.GetUnderlying())()
+	}
 	log.Info("starting", "version", currentVersion(), "namespace", o.Namespace, "service", o.Service, "audit", o.Audit)
 	if err := webhook.Run(c.Context(), log, o); err != nil {
 		return fmt.Errorf("serve: %w", err)

@@ -139,6 +139,9 @@ func (c *Config) validate() field.ErrorList {
 		}
 		c.severities[rule] = severity
 	}
+	if len(c.MeshNamespaces) == 0 {
+		errs = append(errs, field.Required(field.NewPath("meshNamespaces"), "where the meshes keep their settings, such as istio-system"))
+	}
 	for _, remedy := range slices.Sorted(maps.Keys(c.Remedies)) {
 		if !slices.Contains(Remedies(), remedy) {
 			errs = append(errs, field.NotSupported(field.NewPath("remedies").Key(remedy), remedy, Remedies()))
@@ -154,20 +157,47 @@ func (c *Config) validate() field.ErrorList {
 			errs = append(errs, field.Invalid(field.NewPath("keepOrder").Index(i), kind, "must be a kind, or a kind and its group: Workspace, Workspace.example.com"))
 		}
 	}
-	names := c.injectorNames()
+	return append(append(errs, c.validateMeshes()...), c.validateDialers()...)
+}
+
+func (c *Config) validateMeshes() field.ErrorList {
+	var errs field.ErrorList
+	names := c.injectorNames(func(i *injectors.Injector) bool { return i.Observe != nil })
+	seen := map[string]bool{}
 	for i := range c.Meshes {
-		errs = append(errs, c.Meshes[i].validate(field.NewPath("meshes").Index(i), names)...)
-	}
-	for i, d := range c.Dialers {
-		errs = append(errs, d.validate(field.NewPath("dialers").Index(i), names)...)
+		m, path := &c.Meshes[i], field.NewPath("meshes").Index(i)
+		errs = append(errs, m.validate(path, names)...)
+		if key := m.Injector + "/" + m.Revision; seen[key] {
+			errs = append(errs, field.Duplicate(path, key))
+		} else {
+			seen[key] = true
+		}
 	}
 	return errs
 }
 
-func (c *Config) injectorNames() []string {
+func (c *Config) validateDialers() field.ErrorList {
+	var errs field.ErrorList
+	names := c.injectorNames(func(i *injectors.Injector) bool { return i.Dials != nil })
+	seen := map[string]bool{}
+	for i := range c.Dialers {
+		d, path := &c.Dialers[i], field.NewPath("dialers").Index(i)
+		errs = append(errs, d.validate(path, names)...)
+		if seen[d.Injector] {
+			errs = append(errs, field.Duplicate(path.Child("injector"), d.Injector))
+		}
+		seen[d.Injector] = true
+	}
+	return errs
+}
+
+// injectorNames returns the names of the injectors that are of the kind.
+func (c *Config) injectorNames(kind func(*injectors.Injector) bool) []string {
 	var names []string
 	for _, i := range c.catalogue.All {
-		names = append(names, i.Name)
+		if kind(i) {
+			names = append(names, i.Name)
+		}
 	}
 	return names
 }
@@ -202,6 +232,8 @@ func (d *Dialer) validate(path *field.Path, names []string) field.ErrorList {
 	for i, cidr := range d.CIDRs {
 		if list, err := injectors.ParseCIDRs(cidr); err != nil || len(list) != 1 {
 			errs = append(errs, field.Invalid(path.Child("cidrs").Index(i), cidr, "must be one address range, such as 203.0.113.0/24"))
+		} else if list[0].Bits() == 0 {
+			errs = append(errs, field.Invalid(path.Child("cidrs").Index(i), cidr, "would take all traffic out of the mesh"))
 		}
 	}
 	return errs
@@ -235,13 +267,20 @@ func (c *Config) Severity(t *report.Topic) report.Severity {
 	return t.Severity
 }
 
-// CheckRules tells which keys under rules name no rule. The topics are given because rules know the configuration, not the
+// CheckRules tells which keys under rules name no rule, or one that another key has named already. The topics are given because rules know the configuration, not the
 // other way round.
 func (c *Config) CheckRules(topics []report.Topic) error {
 	var errs field.ErrorList
+	named := map[string]bool{}
 	for _, key := range slices.Sorted(maps.Keys(c.Rules)) {
-		if !slices.ContainsFunc(topics, func(t report.Topic) bool { return t.Code == key || t.Name == key }) {
-			errs = append(errs, field.Invalid(field.NewPath("rules").Key(key), key, "no rule has this code or name; see holdfast explain"))
+		at := slices.IndexFunc(topics, func(t report.Topic) bool { return t.Code == key || t.Name == key })
+		switch {
+		case at >= 0 && named[topics[at].Code]:
+			errs = append(errs, field.Duplicate(field.NewPath("rules").Key(key), "the rule "+topics[at].Code+" is "+topics[at].Name))
+		case at >= 0:
+			named[topics[at].Code] = true
+		default:
+			errs = append(errs, field.Invalid(field.NewPath("rules").Key(key), key, "no rule has this code or name; docs/rules.md has them all"))
 		}
 	}
 	return errs.ToAggregate()

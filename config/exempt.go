@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -11,8 +12,10 @@ import (
 const (
 	ExemptAnnotation       = "holdfast.dev/exempt" // codes or names of rules, comma separated
 	ExemptReasonAnnotation = "holdfast.dev/exempt-reason"
-	ExemptUntilAnnotation  = "holdfast.dev/exempt-until" // a date, 2027-01-31: the last day on which the exemption holds
+	ExemptUntilAnnotation  = "holdfast.dev/exempt-until" // a date, 2027-01-31: the last day (UTC) on which the exemption holds
 )
+
+var errNotDate = errors.New("not a date such as 2027-01-31")
 
 // Exempt tells whether the target is exempt from the rule with this code and name, on the given day. An exemption that has
 // run out, or whose date cannot be read, does not hold.
@@ -33,6 +36,20 @@ func (c *Config) Exempt(t *injectors.Target, code, name string, now func() time.
 	if !ok {
 		return true
 	}
-	day, err := time.Parse(time.DateOnly, until)
-	return err == nil && now != nil && now().Before(day.AddDate(0, 0, 1))
+	end, err := ParseUntil(until)
+	return err == nil && now != nil && now().Before(end)
+}
+
+// ParseUntil reads the ExemptUntilAnnotation and returns the moment at which the exemption ends: for a date the end of that
+// day, UTC; for a time (RFC 3339) that time.
+func ParseUntil(value string) (time.Time, error) {
+	value = strings.TrimSpace(value)
+	if day, err := time.Parse(time.DateOnly, value); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	end, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return time.Time{}, errNotDate
+	}
+	return end, nil
 }

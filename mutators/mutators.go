@@ -40,7 +40,13 @@ type Remedy struct {
 
 // All returns the remedies in the order in which they are tried: what adds least comes first.
 func All() []Remedy {
-	return []Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()}
+	all := list()
+	return all[:]
+}
+
+// list is an array, so that walking it costs nothing.
+func list() [7]Remedy {
+	return [...]Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()}
 }
 
 // Outcome is what the remedies make of a pod.
@@ -64,7 +70,7 @@ func Choose(p *injectors.Plan, c *config.Config, when When) Outcome {
 	if d.late == 0 && !d.races && !d.lost {
 		return Outcome{Plan: p}
 	}
-	for _, r := range [...]Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()} {
+	for _, r := range list() {
 		if c.Remedy(r.Name) && (!p.Target.Template() || r.Name == config.Hold || when == Foresight) {
 			d.name = r.Name
 			r.act(&d)
@@ -95,6 +101,7 @@ const (
 	lateDialerCode, lateDialerName = "HF101", "late-dialer"
 	cutInitCode, cutInitName       = "HF102", "cut-init"
 	proxyRaceCode, proxyRaceName   = "HF103", "proxy-race"
+	lostCode, lostName             = "HF104", "lost-sidecar"
 	deadDNSCode, deadDNSName       = "HF106", "dead-dns"
 )
 
@@ -109,6 +116,7 @@ func (d *draft) look() {
 		d.races = d.races || m.Native != injectors.Yes && m.Hold != injectors.Yes
 	}
 	d.races = d.races && !d.exempted(proxyRaceCode, proxyRaceName)
+	d.lost = d.lost && !d.exempted(lostCode, lostName)
 }
 
 // count returns how many dialers of the plan a remedy should help.
@@ -210,12 +218,30 @@ func (d *draft) mayReorder() bool {
 	if !d.config.Remedy(config.Reorder) {
 		return false
 	}
-	owner := metav1.GetControllerOfNoCopy(d.plan.Target.Meta)
-	if owner == nil {
+	if len(d.config.KeepOrder) == 0 {
 		return true
 	}
-	group, _, _ := strings.Cut(owner.APIVersion, "/")
-	return !slices.Contains(d.config.KeepOrder, owner.Kind) && !slices.Contains(d.config.KeepOrder, owner.Kind+"."+group)
+	kind, group := owner(d.plan.Target)
+	return kind == "" || !slices.Contains(d.config.KeepOrder, kind) && !slices.Contains(d.config.KeepOrder, kind+"."+group)
+}
+
+// owner returns what controls the pod, or will control the pods of a template.
+func owner(t *injectors.Target) (kind, group string) {
+	switch t.Kind {
+	case "Pod":
+		if o := metav1.GetControllerOfNoCopy(t.Meta); o != nil {
+			group, _, _ = strings.Cut(o.APIVersion, "/")
+			return o.Kind, group
+		}
+		return "", ""
+	case "Deployment":
+		return "ReplicaSet", "apps"
+	case "CronJob", "Job":
+		return "Job", "batch"
+	case "ReplicationController":
+		return t.Kind, ""
+	}
+	return t.Kind, "apps"
 }
 
 // finished tells whether the init containers lie as they will: nobody who adds any is still to come.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
 )
 
 // reorder moves a dialer to the nearest place among the init containers where it has the network.
@@ -19,10 +20,10 @@ func reorder() Remedy {
 			// Those that move to the front go in their order and those that move to the back against it: that keeps the
 			// order among them.
 			for i := range d.plan.Inits {
-				d.move(i, i-1, -1, -1)
+				d.move(i, toFront)
 			}
 			for i := range slices.Backward(d.plan.Inits) {
-				d.move(i, i+1, len(d.plan.Inits), 1)
+				d.move(i, toBack)
 			}
 		},
 	}
@@ -42,31 +43,43 @@ func (d *draft) aligned() bool {
 	return true
 }
 
-// move tries the places from first to before end, step by step, and keeps the first that cures the dialer and harms nobody.
-func (d *draft) move(i, first, end, step int) {
-	s := &d.plan.Inits[i]
-	if !d.needy(d.plan, s) {
+// direction is in which a dialer moves.
+type direction int
+
+const (
+	toFront direction = -1
+	toBack  direction = 1
+)
+
+// move puts a dialer where it is cured and nobody is harmed, if the nearest such place lies in that direction.
+func (d *draft) move(i int, where direction) {
+	if !d.needy(d.plan, &d.plan.Inits[i]) {
 		return
 	}
-	for to := first; to != end; to += step {
-		plan := d.plan.Moved(i, to)
-		if d.needy(plan, &plan.Inits[to]) || d.count(plan) >= d.late {
-			continue
-		}
-		if step < 0 && d.nearerBehind(i, i-to) {
-			return
-		}
-		d.keep(plan, change{move: true, from: i, to: to})
+	to, plan := d.nearest(i, where)
+	if plan == nil {
 		return
 	}
+	if where == toFront {
+		if back, cured := d.nearest(i, toBack); cured != nil && back-i < i-to {
+			return // its turn comes
+		}
+	}
+	d.keep(plan, change{move: true, from: i, to: to})
 }
 
-// nearerBehind tells whether a place behind the dialer, nearer than distance, cures it too.
-func (d *draft) nearerBehind(i, distance int) bool {
-	for to := i + 1; to < len(d.plan.Inits) && to-i < distance; to++ {
+// nearest returns the nearest place in a direction that cures the dialer at i, and the plan with it there; nil where none
+// does. The network changes at a mesh's own containers and nowhere else, so only the places beside them are tried.
+func (d *draft) nearest(i int, where direction) (int, *injectors.Plan) {
+	for to := i + int(where); to >= 0 && to < len(d.plan.Inits); to += int(where) {
+		switch d.plan.Inits[to].Role {
+		case injectors.Installer, injectors.Validator, injectors.Proxy:
+		case injectors.Own, injectors.Dialer, injectors.Helper:
+			continue
+		}
 		if plan := d.plan.Moved(i, to); !d.needy(plan, &plan.Inits[to]) && d.count(plan) < d.late {
-			return true
+			return to, plan
 		}
 	}
-	return false
+	return 0, nil
 }

@@ -10,7 +10,7 @@ func restoreSidecar() Remedy {
 		Never: "on containers that are not an injector's proxy.",
 		act: func(d *draft) {
 			for i := range d.plan.Inits {
-				if s := &d.plan.Inits[i]; s.LostSidecar() && s.Index >= 0 {
+				if s := &d.plan.Inits[i]; d.lost && s.LostSidecar() && s.Index >= 0 {
 					c := change{container: s.Index, restart: true}
 					d.keep(d.after(c), c)
 				}

@@ -24,7 +24,7 @@ func deadDNS() Rule {
 				}
 				fix := "Use an address, not a name."
 				if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
-					fix = "Switch on remedy exempt-identity, or use an address, not a name."
+					fix = "Use an address, not a name, or switch on remedy exempt-identity."
 				}
 				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), fix)
 			}

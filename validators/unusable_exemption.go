@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
 )
@@ -32,6 +33,12 @@ func unusableExemption() Rule {
 			slices.Sort(wrong)
 			for _, key := range wrong {
 				i.unusable(key, i.target.Meta.Annotations[key])
+			}
+			if value, ok := i.target.Meta.Annotations[config.ExemptUntilAnnotation]; ok {
+				if _, err := config.ParseUntil(value); err != nil {
+					i.findAs(report.Warning, nil, "annotation "+config.ExemptUntilAnnotation+": "+err.Error()+"; the exemption does not hold.",
+						"Write a date: "+config.ExemptUntilAnnotation+`: "2027-01-31"`)
+				}
 			}
 			if value, ok := i.target.Meta.Annotations[injectors.InitNetworkAnnotation]; ok {
 				if _, err := injectors.ParseInitNetwork(value); err != nil {

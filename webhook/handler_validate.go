@@ -39,10 +39,10 @@ func (r *reviewer) validate(s *subject, req *admission.Request) admission.Respon
 	outcome := mutators.Choose(plan, r.config, mutators.Hindsight)
 	findings := validators.Judge(outcome.Plan, r.config)
 	n := r.note(s, req, would(outcome, findings), findings)
-	n.remedies, n.patch = outcome.Remedies, outcome.Patch.JSON()
+	r.foretell(n, plan, &outcome)
 	out := allow()
 	if s.mode == config.Warn {
-		out.Warnings = r.foretold(plan, outcome, findings)
+		out.Warnings = r.warned(n, plan)
 	}
 	return r.finish(n, out)
 }
@@ -52,25 +52,45 @@ func would(outcome mutators.Outcome, findings []report.Finding) string {
 	switch {
 	case refusing(findings):
 		return wouldRefuse
-	case !outcome.Patch.Empty():
+	case len(outcome.Remedies) > 0:
 		return wouldChange
 	}
 	return admitted
 }
 
-// foretold are the warnings in warn mode. What the remedies would cure is said as well: the pod goes in without them.
-func (r *reviewer) foretold(plan *injectors.Plan, outcome mutators.Outcome, findings []report.Finding) []string {
-	if len(outcome.Remedies) == 0 {
-		return warnings(findings)
+// foretell notes what enforce mode would have changed, and what that would have cured. Of an object that it would have refused
+// nothing would have been left to change.
+func (r *reviewer) foretell(n *record, plan *injectors.Plan, outcome *mutators.Outcome) {
+	if n.decision != wouldChange {
+		return
 	}
-	asIs := warnings(validators.Judge(plan, r.config))
-	if len(asIs) == 0 && refusing(findings) {
-		asIs = warnings(findings)
+	n.remedies, n.patch = outcome.Remedies, outcome.Patch.JSON()
+	for _, f := range validators.Judge(plan, r.config) {
+		if !slices.ContainsFunc(n.findings, func(left report.Finding) bool { return left.Code == f.Code && left.Container == f.Container }) {
+			n.cures = append(n.cures, f)
+		}
 	}
-	cure := fmt.Sprintf("%s: holdfast would change it (%s) if its namespace were labelled %s=%s",
-		report.Shorten(plan.Target.String(), 80), strings.Join(outcome.Remedies, ", "), config.ModeLabel, config.Enforce)
-	out := append([]string{cure}, asIs...)
-	return out[:min(len(out), maxWarnings)]
+}
+
+// warned are the warnings in warn mode: what is wrong with the object as it goes in, and that enforce mode would have put it
+// right or refused it.
+func (r *reviewer) warned(n *record, plan *injectors.Plan) []string {
+	object := report.Shorten(plan.Target.String(), 80)
+	if plan.Target.Template() {
+		object = "the pods of " + object
+	}
+	out := warnings(validators.Judge(plan, r.config))
+	out = out[:min(len(out), maxWarnings-1)]
+	switch n.decision {
+	case wouldChange:
+		return append(out, fmt.Sprintf("mode enforce would put %s right (%s)", object, strings.Join(n.remedies, ", ")))
+	case wouldRefuse:
+		if len(out) == 0 {
+			out = warnings(n.findings)
+		}
+		return append(out[:min(len(out), maxWarnings-1)], "mode enforce would refuse "+report.Shorten(plan.Target.String(), 80))
+	}
+	return out
 }
 
 // applied reads which remedies are noted on the pod, for the record alone. Anyone may write that annotation: words that are

@@ -6,7 +6,6 @@ import (
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/mutators"
-	"holdfast.dev/holdfast/report"
 	"holdfast.dev/holdfast/validators"
 )
 
@@ -20,35 +19,26 @@ func (r *reviewer) validateWorkload(s *subject, req *admission.Request) admissio
 	plan := injectors.New(s.target, r.env, injectors.All)
 	outcome := mutators.Choose(plan, r.config, mutators.Foresight)
 	findings := validators.Judge(outcome.Plan, r.config)
-	if !plan.Certain() {
-		lower(findings)
-	}
 	refuses := refusing(findings) && !s.update && r.config.Workloads == config.RefuseWorkloads
 
 	n := r.note(s, req, admitted, findings)
-	n.remedies, n.patch = outcome.Remedies, outcome.Patch.JSON()
 	out := allow()
 	switch {
 	case s.mode == config.Enforce && refuses:
 		n.decision = refusedWord
-		out = refuse(req.Name, findings)
+		return r.finish(n, refuse(req.Name, findings))
 	case s.mode == config.Enforce:
-		n.patch = nil // done, and in the object
+		n.remedies = outcome.Remedies
 		out.Warnings = warnings(findings)
+		return r.finish(n, out)
 	case refuses:
 		n.decision = wouldRefuse
 	case len(outcome.Remedies) > 0:
 		n.decision = wouldChange
+		r.foretell(n, plan, &outcome)
 	}
 	if s.mode == config.Warn {
-		out.Warnings = r.foretold(plan, outcome, findings)
+		out.Warnings = r.warned(n, plan)
 	}
 	return r.finish(n, out)
-}
-
-// lower makes warnings of errors: what is not certain never refuses.
-func lower(findings []report.Finding) {
-	for i := range findings {
-		findings[i].Severity = min(findings[i].Severity, report.Warning)
-	}
 }

@@ -25,6 +25,7 @@ const (
 	auditFindings = "findings"
 	auditRemedies = "remedies"
 	auditPatch    = "patch"
+	auditCures    = "cures"
 	// The mutating webhook may be called twice for one object, and the API server keeps the first value of a key alone: what
 	// is done before injectors that are still to come stands under one key, what is done after them under another.
 	auditFirst = "first"
@@ -41,6 +42,7 @@ type record struct {
 	mode              config.Mode
 	decision          string
 	findings          []report.Finding
+	cures             []report.Finding // what the remedies would have put right
 	remedies          []string
 	patch             []byte
 	dryRun            bool
@@ -50,7 +52,10 @@ type record struct {
 func (r *record) annotations() map[string]string {
 	out := map[string]string{auditMode: r.mode.String(), auditDecision: r.decision}
 	if len(r.findings) > 0 {
-		out[auditFindings] = r.places()
+		out[auditFindings] = places(r.findings)
+	}
+	if len(r.cures) > 0 {
+		out[auditCures] = places(r.cures)
 	}
 	if len(r.remedies) > 0 {
 		out[auditRemedies] = strings.Join(r.remedies, ",")
@@ -62,14 +67,14 @@ func (r *record) annotations() map[string]string {
 }
 
 // places are the findings in brief: HF101:vault-agent-init,HF103.
-func (r *record) places() string {
+func places(findings []report.Finding) string {
 	var b strings.Builder
-	for i := range r.findings {
+	for i := range findings {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(r.findings[i].Code)
-		if c := r.findings[i].Container; c != "" {
+		b.WriteString(findings[i].Code)
+		if c := findings[i].Container; c != "" {
 			b.WriteByte(':')
 			b.WriteString(c)
 		}
@@ -79,5 +84,5 @@ func (r *record) places() string {
 
 func (r *record) log(log logr.Logger) {
 	log.Info("reviewed", "namespace", r.namespace, "kind", r.kind, "object", r.object, "operation", r.operation, "mode", r.mode.String(),
-		"decision", r.decision, "codes", report.Codes(r.findings), "remedies", r.remedies, "dryRun", r.dryRun)
+		"decision", r.decision, "codes", report.Codes(r.findings), "cures", report.Codes(r.cures), "remedies", r.remedies, "dryRun", r.dryRun)
 }
