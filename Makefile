@@ -20,7 +20,8 @@ help: ## this list
 
 .PHONY: demo
 demo: ## a real control plane, real Istio, and pods fixed, refused and left alone (KEEP=1 leaves it running)
-	@go run ./test/prepare ip || echo 'going on without'
+	@echo 'Compiling the demo.'
+	@go run ./test/prepare ip iptables || echo 'going on without'
 	@KEEP=$(KEEP) go run ./test/demo
 
 .PHONY: test

@@ -185,11 +185,6 @@ func (d *demo) install(ctx context.Context) error {
 	d.line("")
 	return d.step("Holdfast", func() error {
 		o := holdfast.Options{Binary: d.binary, Overlay: "opt-in"}
-		if d.byURL {
-			if err := byURL(&o, d.dir); err != nil {
-				return err
-			}
-		}
 		i, err := holdfast.Install(ctx, d.cluster, o)
 		if err == nil {
 			d.holdfast = i

@@ -51,8 +51,10 @@ type Installation struct {
 	objects []*unstructured.Unstructured
 	host    *controlplane.Host // nil where there is no root
 	local   endpoints
-	dir     string // of the kubeconfig, the configuration and the log
-	process *controlplane.Process
+	// certificates is the folder of the certificate where webhooks are called by URL.
+	certificates string
+	dir          string // of the kubeconfig, the configuration and the log
+	process      *controlplane.Process
 	manifest
 }
 
@@ -126,6 +128,9 @@ func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Instal
 			i.Stop()
 		}
 	}()
+	if i.dir, err = os.MkdirTemp("", "holdfast-"); err != nil {
+		return nil, err
+	}
 	if i.objects, err = Render(o.Overlay, o.Namespace, o.Prefix); err != nil {
 		return nil, err
 	}

@@ -26,56 +26,8 @@ import (
 // endpoints are where the server listens, HOST:PORT each.
 type endpoints struct{ webhook, health, metrics string }
 
-// useURLs takes free ports on loopback and points the webhooks at them instead of at the Service.
-func (i *Installation) useURLs(ctx context.Context) error {
-	for _, e := range [...]*string{&i.local.webhook, &i.local.health, &i.local.metrics} {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		*e = l.Addr().String()
-		if err := l.Close(); err != nil {
-			return err
-		}
-	}
-	return i.eachWebhook(func(client map[string]any) {
-		path, _, _ := unstructured.NestedString(client, "service", "path")
-		delete(client, "service")
-		client["url"] = "https://" + i.local.webhook + path
-	})
-}
-
-// eachWebhook changes the client configuration of every entry of both webhook configurations.
-func (i *Installation) eachWebhook(change func(client map[string]any)) error {
-	for _, object := range i.objects {
-		if !strings.HasSuffix(object.GetKind(), "WebhookConfiguration") {
-			continue
-		}
-		entries, _, err := unstructured.NestedSlice(object.Object, "webhooks")
-		if err != nil {
-			return err
-		}
-		for _, entry := range entries {
-			if client, ok := entry.(map[string]any)["clientConfig"].(map[string]any); ok {
-				change(client)
-			}
-		}
-		if err := unstructured.SetNestedSlice(object.Object, entries, "webhooks"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // run starts the server as the Deployment's container says, as its ServiceAccount, with the shipped RBAC.
 func (i *Installation) run(ctx context.Context, o Options) error {
-	if i.dir == "" {
-		dir, err := os.MkdirTemp("", "holdfast-")
-		if err != nil {
-			return err
-		}
-		i.dir = dir
-	}
 	account, err := i.cluster.ServiceAccountConfig(ctx, i.namespace, i.account)
 	if err != nil {
 		return err
@@ -101,7 +53,7 @@ func (i *Installation) run(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		args = append(args, "--webhook-port="+port, "--health-probe-bind-address="+i.local.health, "--metrics-bind-address="+i.local.metrics)
+		args = append(args, "--cert-dir="+i.certificates, "--webhook-port="+port, "--health-probe-bind-address="+i.local.health, "--metrics-bind-address="+i.local.metrics)
 		cmd = exec.CommandContext(life, o.Binary, args...)
 	}
 	cmd.Env = append(os.Environ(), i.environment()...)
