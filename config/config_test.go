@@ -129,6 +129,12 @@ func TestLoadRefuses(t *testing.T) {
 		"port out of range":    {`dialers: [{injector: vault, address: "vault:70000"}]`, "dialers[0].address: Invalid value"},
 		"URL without host":     {`dialers: [{injector: vault, address: "http://:8200"}]`, "not a URL with a host"},
 		"range of a dialer":    {"dialers: [{injector: vault, cidrs: [10.0.0.0/8, 10.0.0.1]}]", `dialers[0].cidrs[1]: Invalid value: "10.0.0.1": must be one address range`},
+		"no mesh namespaces":   {"meshNamespaces: null", "meshNamespaces: Required value"},
+		"the same mesh twice":  {"meshes: [{injector: istio}, {injector: istio, cni: true}]", `meshes[1]: Duplicate value: "istio/"`},
+		"the same dialer":      {"dialers: [{injector: vault, address: 'a:1'}, {injector: vault, address: 'b:1'}]", `dialers[1].injector: Duplicate value: "vault"`},
+		"no mesh":              {"meshes: [{injector: vault}]", `meshes[0].injector: Unsupported value: "vault": supported values: "istio"`},
+		"no dialer":            {"dialers: [{injector: istio, address: 'a:1'}]", `dialers[0].injector: Unsupported value: "istio"`},
+		"range of everything":  {"dialers: [{injector: vault, cidrs: [0.0.0.0/0]}]", "dialers[0].cidrs[0]: Invalid value: \"0.0.0.0/0\": would take all traffic out of the mesh"},
 		"two ranges in one":    {"dialers: [{injector: vault, cidrs: ['10.0.0.0/8,10.0.0.1/32']}]", "dialers[0].cidrs[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,6 +159,9 @@ func TestCheckRules(t *testing.T) {
 	err := c.CheckRules([]report.Topic{{Code: "HF101", Name: "late-dialer"}})
 	if err == nil || strings.Count(err.Error(), "no rule has this code or name") != 2 || !strings.Contains(err.Error(), "rules[late-dailer]") {
 		t.Errorf("got %v, want late-dailer and HF999 named", err)
+	}
+	if err == nil || !strings.Contains(err.Error(), "rules[late-dialer]: Duplicate value") {
+		t.Errorf("got %v, want it said that late-dialer is HF101", err)
 	}
 }
 
@@ -200,6 +209,9 @@ func TestExempt(t *testing.T) {
 		"no date":             {exempt: "HF101", until: "soon", now: noon},
 		"date and no clock":   {exempt: "HF101", until: "2027-01-15"},
 		"forbidden":           {exempt: "HF101", now: noon, config: "exemptAnnotations: false"},
+		"date with a space":   {exempt: "HF101", until: " 2027-01-15", now: noon, want: true},
+		"time":                {exempt: "HF101", until: "2027-01-15T13:00:00Z", now: noon, want: true},
+		"time that is over":   {exempt: "HF101", until: "2027-01-15T12:00:00Z", now: noon},
 		"day in another zone": {exempt: "HF101", until: "2027-01-15", now: at("2027-01-15T23:30:00-02:00")},
 	} {
 		t.Run(name, func(t *testing.T) {
