@@ -10,7 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// example writes the first case in a folder whose name begins with one of the outcomes, the first outcome first, as long as
+// example writes the first case (one called example, where there is one) in a folder whose name begins with one of the outcomes, the first outcome first, as long as
 // there is one. root is the repository, answer what the case's want is called.
 func example(p *page, root fs.FS, folder, answer string, outcomes ...string) error {
 	file, err := first(root, folder, outcomes)

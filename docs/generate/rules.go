@@ -47,5 +47,5 @@ func rule(p *page, t *report.Topic, root fs.FS) error {
 	p.paragraph("**" + sentence(t.Title) + "** Severity: " + t.Severity.String() + ".")
 	p.paragraph(sentence(t.Why))
 	p.paragraph("*Fix:* " + sentence(t.Fix))
-	return example(p, root, path.Join("validators", "testdata", t.Name), "Holdfast says:", "fail")
+	return example(p, root, path.Join("validators", "testdata", t.Name), "Holdfast says:", "fail-example", "fail")
 }
