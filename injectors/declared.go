@@ -48,6 +48,7 @@ func ParseHostPort(address string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("want HOST:PORT: %w", err)
 	}
+	host = hostname(host)
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || host == "" {
 		return Endpoint{}, fmt.Errorf("want HOST:PORT, with a port from 1 to 65535")
@@ -70,7 +71,7 @@ func (p *Plan) declare() {
 			}
 			s.Role, s.Declared = Dialer, true
 			if d.To.Known() {
-				s.To = append(s.To, p.Env.resolve(d.To, p.Target.Namespace.Name))
+				s.To = append(s.To, p.resolve(d.To))
 			}
 		}
 	}

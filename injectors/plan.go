@@ -244,7 +244,7 @@ func (p *Plan) observeDialer(s *Step) {
 		to, ok = p.Env.Addresses[s.Injector.Name]
 	}
 	if ok {
-		s.To = append(s.To, p.Env.resolve(to, p.Target.Namespace.Name))
+		s.To = append(s.To, p.resolve(to))
 	}
 }
 

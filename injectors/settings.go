@@ -2,7 +2,6 @@ package injectors
 
 import (
 	"net/netip"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -82,31 +81,4 @@ func (s *Sources) DeploymentLabelled(want map[string]string) (*Deployment, bool)
 		}
 	}
 	return nil, false
-}
-
-// resolve fills in the addresses of an endpoint: literal ones, and the ClusterIPs of a Service named in the usual forms
-// (name.namespace.svc, name.namespace.svc.cluster.local, name.namespace; a bare name means the pod's own namespace).
-func (e *Env) resolve(to Endpoint, namespace string) Endpoint {
-	if len(to.Addrs) > 0 || to.Host == "" {
-		return to
-	}
-	if a, ok := literal(to.Host); ok {
-		to.Addrs = []netip.Addr{a}
-		return to
-	}
-	if e.Services == nil {
-		return to
-	}
-	name, rest, dotted := strings.Cut(to.Host, ".")
-	if dotted {
-		var domain string
-		namespace, domain, _ = strings.Cut(rest, ".")
-		if domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.") {
-			return to
-		}
-	}
-	if svc, ok := e.Services(namespace, name); ok {
-		to.Addrs = svc.ClusterIPs
-	}
-	return to
 }

@@ -1,14 +1,12 @@
 package injectors_test
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"holdfast.dev/holdfast/injectors"
@@ -155,23 +153,6 @@ func TestParsePorts(t *testing.T) {
 	}
 }
 
-func TestParseURL(t *testing.T) {
-	for text, want := range map[string]string{
-		"http://vault.vault.svc:8200": "vault.vault.svc:8200", "https://vault.example.com": "vault.example.com:443", "http://vault": "vault:80",
-		"https://[fd00::7]:8200/v1": "fd00::7:8200", "https://vault.example.com.:8200": "vault.example.com:8200", "https://u:p@vault:1": "vault:1",
-		"vault:8200": "none", "": "none", "http://": "none", "http://:8200": "none", "http://vault:99999": "none", "unix:///run/vault.sock": "none",
-		"http://vault\x7f": "none",
-	} {
-		got := "none"
-		if to, ok := injectors.ParseURL(text); ok {
-			got = to.String()
-		}
-		if got != want {
-			t.Errorf("%q: got %s, want %s", text, got, want)
-		}
-	}
-}
-
 func TestParseInitNetwork(t *testing.T) {
 	for value, want := range map[string]string{
 		"migrate": "migrate ", "migrate, fetch=vault.vault.svc:8200": "migrate  fetch vault.vault.svc:8200", " , ": "", "": "",
@@ -188,34 +169,6 @@ func TestParseInitNetwork(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%q: got %q, want %q", value, strings.Join(got, " "), want)
-		}
-	}
-}
-
-// TestResolve asks a plan where a declared container connects to: Services in all their spellings become their addresses.
-func TestResolve(t *testing.T) {
-	e := env()
-	e.Services = func(namespace, name string) (injectors.Service, bool) {
-		s, ok := map[string]injectors.Service{
-			"vault/vault": {ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.7.7")}}, "shop/db": {ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.1.2"), netip.MustParseAddr("fd00::2")}},
-			"shop/headless": {},
-		}[namespace+"/"+name]
-		return s, ok
-	}
-	for host, want := range map[string]string{
-		"vault.vault.svc": "10.96.7.7", "vault.vault": "10.96.7.7", "vault.vault.svc.cluster.local": "10.96.7.7", "vault.vault.svc.example.org": "10.96.7.7",
-		"db": "10.96.1.2 fd00::2", "db.shop": "10.96.1.2 fd00::2", "headless": "", "vault": "", "vault.vault.example.com": "", "vault.vault.svcs": "",
-		"192.0.2.1": "192.0.2.1", "vault.example.com": "",
-	} {
-		pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "fetch"}}}}
-		pod.Annotations = map[string]string{injectors.InitNetworkAnnotation: "fetch=" + host + ":8200"}
-		p := injectors.New(injectors.PodTarget(pod, &injectors.Namespace{Name: "shop"}), e, injectors.Fact)
-		var got []string
-		for _, a := range p.Inits[0].To[0].Addrs {
-			got = append(got, a.String())
-		}
-		if strings.Join(got, " ") != want {
-			t.Errorf("%s: got %v, want %s", host, got, want)
 		}
 	}
 }

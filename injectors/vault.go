@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,9 +114,9 @@ func (v vault) injects(p *Plan, s *Settings) {
 		p.Doubt("what " + v.key.initPatch + " makes of the container is not evaluated") // its ids, most often
 	}
 	if to, ok := v.address(t, s); ok {
-		step.To = []Endpoint{p.Env.resolve(to, t.Namespace.Name)}
+		step.To = []Endpoint{p.resolve(to)}
 	} else if to, ok := p.Env.Addresses[v.Name]; ok {
-		step.To = []Endpoint{p.Env.resolve(to, t.Namespace.Name)}
+		step.To = []Endpoint{p.resolve(to)}
 	}
 	if truthy(t.Annotation(v.key.prePopulate), true) {
 		p.Add(step, truthy(t.Annotation(v.key.first), false))
@@ -199,26 +198,6 @@ func configAddress(encoded string) string {
 		return ""
 	}
 	return gjson.GetBytes(raw, "vault.address").String()
-}
-
-// ParseURL reads the destination out of a URL; without a port the scheme's own is meant.
-func ParseURL(address string) (Endpoint, bool) {
-	u, err := url.Parse(address)
-	if err != nil || u.Hostname() == "" {
-		return Endpoint{}, false
-	}
-	to := Endpoint{Host: strings.TrimSuffix(u.Hostname(), "."), Port: 443}
-	if u.Scheme == "http" {
-		to.Port = 80
-	}
-	if port := u.Port(); port != "" {
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			return Endpoint{}, false
-		}
-		to.Port = uint16(n)
-	}
-	return to, true
 }
 
 var errNotBoolean = errors.New("must be true or false")
