@@ -68,6 +68,14 @@ type Capture struct {
 	Listed  bool
 	Include []netip.Prefix
 
+	// Interfaces is the list of those whose traffic leaves unchanged, DNS included.
+	Interfaces string
+	// Groups are those whose processes alone are captured (OnlyGroups), or are not; by primary gid, as above.
+	Groups     []int64
+	OnlyGroups bool
+	// NamedGroups tells that there are more of them, given by name.
+	NamedGroups bool
+
 	// DNS tells that queries for names go to the proxy too, which nobody answers before it serves.
 	DNS bool
 }
@@ -77,13 +85,68 @@ func (c *Capture) identity(uid, gid int64) bool {
 	return uid != NoID && slices.Contains(c.UIDs, uid) || gid != NoID && slices.Contains(c.GIDs, gid)
 }
 
-// takes tells whether a connection is redirected. The order is that of the nat OUTPUT chain which istio-iptables writes
-// (istio, tools/istio-iptables/pkg/capture/run.go at 1.31): excluded ports, identities, excluded addresses, included
-// ports, included addresses.
-func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
-	if portIn(c.ExcludePorts, to.Port) || c.identity(uid, gid) {
+// passes tells whether a process with these ids is let through, whatever it connects to: by the interface that it would leave
+// by, by its identity, or by its group.
+func (c *Capture) passes(uid, gid int64) Tri {
+	if c.identity(uid, gid) {
+		return Yes
+	}
+	group, leaves := c.outside(gid), c.leaves()
+	switch {
+	case group == Yes || leaves == Yes:
+		return Yes
+	case group == Unknown || leaves == Unknown:
+		return Unknown
+	}
+	return No
+}
+
+// leaves tells whether traffic goes by an interface that is let through. A pod's default route is by eth0; what routes it has
+// by others is not known.
+func (c *Capture) leaves() Tri {
+	if c.Interfaces == "" {
 		return No
 	}
+	for name := range strings.SplitSeq(c.Interfaces, ",") {
+		if name == "eth0" {
+			return Yes
+		}
+	}
+	return Unknown
+}
+
+// outside tells whether processes of the group are let through as such.
+func (c *Capture) outside(gid int64) Tri {
+	if len(c.Groups) == 0 && !c.NamedGroups {
+		return TriOf(c.OnlyGroups)
+	}
+	switch {
+	case gid == NoID:
+		return Unknown
+	case slices.Contains(c.Groups, gid):
+		return TriOf(!c.OnlyGroups)
+	case c.NamedGroups:
+		return Unknown
+	}
+	return TriOf(c.OnlyGroups)
+}
+
+// takes tells whether a connection is redirected. The order is that of the nat OUTPUT chain which istio-iptables writes
+// (istio, tools/istio-iptables/pkg/capture/run.go at 1.31): excluded interfaces, excluded ports, identities, groups, excluded
+// addresses, included ports, included addresses.
+func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
+	passes := c.passes(uid, gid)
+	if passes == Yes || portIn(c.ExcludePorts, to.Port) {
+		return No
+	}
+	if taken := c.takesTo(to); taken != Yes || passes == No {
+		return taken
+	}
+	return Unknown
+}
+
+// takesTo tells whether connections to the endpoint are redirected by those who do not pass.
+func (c *Capture) takesTo(to Endpoint) Tri {
 	if len(to.Addrs) > 0 {
 		return c.takesAny(to)
 	}
@@ -99,6 +162,34 @@ func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
 		return Unknown
 	}
 	return No
+}
+
+// list writes a list as the injector does.
+func (c *Capture) list(means Meaning) string {
+	var entries []string
+	switch means {
+	case ExcludeCIDRs:
+		entries = texts(c.Exclude)
+	case ExcludePorts:
+		entries = texts(c.ExcludePorts)
+	case IncludePorts:
+		entries = texts(c.IncludePorts)
+	case IncludeCIDRs:
+		if !c.Listed {
+			return "*"
+		}
+		entries = texts(c.Include)
+	case Opaque:
+	}
+	return strings.Join(entries, ",")
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	out := make([]string, len(list))
+	for i, e := range list {
+		out[i] = e.String()
+	}
+	return out
 }
 
 // named tells whether addresses of the range may stand behind a name that is not resolved here. Those of the machine itself
@@ -119,8 +210,11 @@ func (c *Capture) takesAny(to Endpoint) Tri {
 }
 
 // names tells whether a process with these ids can resolve names while the redirect is there and the proxy is not.
-func (c *Capture) names(uid, gid int64) bool {
-	return !c.DNS || c.identity(uid, gid) || portIn(c.ExcludePorts, 53)
+func (c *Capture) names(uid, gid int64) Tri {
+	if !c.DNS || portIn(c.ExcludePorts, 53) {
+		return Yes
+	}
+	return c.passes(uid, gid)
 }
 
 func portIn(ranges []Ports, port uint16) bool {

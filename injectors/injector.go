@@ -6,6 +6,8 @@
 package injectors
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -148,7 +150,7 @@ func (c *Catalogue) Annotation(key string) (*Annotation, bool) {
 // Identify sets each hook's injector, revision and settings. overrides returns what the configuration says of a mesh; it
 // may be nil, and may return nil.
 func (c *Catalogue) Identify(hooks []*Hook, src *Sources, override func(injector, revision string, read *Settings) *Settings) {
-	type key struct{ injector, revision string }
+	type key struct{ injector, revision, namespace string }
 	read := map[key]*Settings{}
 	for _, h := range hooks {
 		for _, i := range c.All {
@@ -157,9 +159,11 @@ func (c *Catalogue) Identify(hooks []*Hook, src *Sources, override func(injector
 				continue
 			}
 			h.Injector, h.Revision = i, revision
-			k := key{i.Name, revision}
+			// Two control planes of one revision may stand in two namespaces; a webhook's Service tells which is its own.
+			namespace, _, _ := strings.Cut(h.Service, "/")
+			k := key{i.Name, revision, namespace}
 			if _, done := read[k]; !done {
-				s := i.Read(src, revision)
+				s := i.Read(src.from(namespace), revision)
 				if override != nil {
 					s = override(i.Name, revision, s)
 				}

@@ -16,6 +16,7 @@ import (
 const (
 	holdKey, holdProtoKey         = "holdApplicationUntilProxyStarts", "hold_application_until_proxy_starts"
 	metadataKey, metadataProtoKey = "proxyMetadata", "proxy_metadata"
+	modeKey, modeProtoKey         = "interceptionMode", "interception_mode"
 )
 
 var (
@@ -27,8 +28,32 @@ var (
 
 // proxyConfig is what matters of such a value.
 type proxyConfig struct {
-	hold, dns Tri
-	decided   bool // about hold, either way
+	hold     Tri
+	decided  bool              // about hold, either way
+	mode     string            // REDIRECT, TPROXY or NONE
+	metadata map[string]string // of the keys that have a say in the redirect
+}
+
+// bearsOnRedirect tells the keys of proxyMetadata that are kept.
+func bearsOnRedirect(key string) bool {
+	switch key {
+	case istioDNSCapture, istioGroups, istioNoGroups, istioNoEnvoy:
+		return true
+	}
+	return false
+}
+
+// interceptionMode names a mode as the pod's annotation does; protobuf takes numbers for names.
+func interceptionMode(mode string) string {
+	switch mode {
+	case "0":
+		return "REDIRECT"
+	case "1":
+		return "TPROXY"
+	case "2":
+		return "NONE"
+	}
+	return mode
 }
 
 func parseProxyConfig(value string) (proxyConfig, error) {
@@ -58,42 +83,84 @@ func parseProxyConfig(value string) (proxyConfig, error) {
 				wrong = errHoldType
 			}
 		case metadataKey, metadataProtoKey:
-			c.dns, wrong = metadataDNS(v)
+			wrong = c.readMetadata(v)
+		case modeKey, modeProtoKey:
+			if v.Type != gjson.Null {
+				c.mode = interceptionMode(v.String())
+			}
 		}
 		return wrong == nil
 	})
 	return c, wrong
 }
 
-func metadataDNS(metadata gjson.Result) (dns Tri, wrong error) {
+func (c *proxyConfig) readMetadata(metadata gjson.Result) (wrong error) {
 	if metadata.Type == gjson.Null {
-		return Unknown, nil
+		return nil
 	}
 	if !metadata.IsObject() {
-		return Unknown, errMetadata
+		return errMetadata
 	}
 	metadata.ForEach(func(key, v gjson.Result) bool {
-		if v.Type != gjson.String {
+		switch {
+		case v.Type == gjson.Null: // passed over
+		case v.Type != gjson.String:
 			wrong = errMetadata
-		} else if key.Str == istioDNSCapture {
-			dns = TriOf(v.Str == "true")
+		case bearsOnRedirect(key.Str):
+			if c.metadata == nil {
+				c.metadata = map[string]string{}
+			}
+			c.metadata[key.Str] = v.Str
 		}
 		return wrong == nil
 	})
-	return dns, wrong
+	return wrong
 }
 
-// readProxyConfig returns what the annotation makes of the mesh's hold and DNS capture. A value that does not fit makes the
-// injector deny the pod, which is not for the plan to say: the mesh's word stands then.
-func readProxyConfig(value string, s *Settings) (hold, dns Tri) {
-	c, err := parseProxyConfig(value)
-	if err != nil {
-		return s.Hold, s.DNS
+// istioProxy is what a pod's proxy is rendered from: the pod's annotations over what the mesh says.
+type istioProxy struct {
+	hold, dns Tri
+	mode      string
+	pod, mesh map[string]string
+}
+
+// istioProxied reads the annotation over the mesh's settings. A value that does not fit makes the injector deny the pod, which
+// is not for the plan to say: the mesh's word stands then.
+func istioProxied(t *Target, s *Settings) istioProxy {
+	out := istioProxy{hold: s.Hold, dns: s.DNS, mode: s.Interception, mesh: s.Metadata}
+	if value, ok := t.Meta.Annotations[istioProxyConfig]; ok {
+		if c, err := parseProxyConfig(value); err == nil {
+			out.over(&c, s)
+		}
 	}
-	if s.HoldFixed && c.hold == No {
-		c.hold = Unknown
+	if mode, ok := t.Meta.Annotations[istioInterception]; ok {
+		out.mode = mode
 	}
-	return c.hold.Or(s.Hold), c.dns.Or(s.DNS)
+	return out
+}
+
+func (p *istioProxy) over(c *proxyConfig, s *Settings) {
+	if !s.HoldFixed || c.hold == Yes {
+		p.hold = c.hold.Or(p.hold)
+	}
+	if c.mode != "" {
+		p.mode = c.mode
+	}
+	p.pod = c.metadata
+	if dns, ok := c.metadata[istioDNSCapture]; ok {
+		p.dns = TriOf(truthy(dns, false))
+	}
+}
+
+// metadata returns what proxyMetadata says: the pod's over the mesh's, key by key.
+func (p *istioProxy) metadata(key, otherwise string) string {
+	if v, ok := p.pod[key]; ok {
+		return v
+	}
+	if v, ok := p.mesh[key]; ok {
+		return v
+	}
+	return otherwise
 }
 
 func checkProxyConfig(value string) error {

@@ -18,7 +18,7 @@ type istioValues struct {
 	Global struct {
 		Tag   any `json:"tag"`
 		Proxy struct {
-			IncludeIPRanges      string          `json:"includeIPRanges"`
+			IncludeIPRanges      *string         `json:"includeIPRanges"`
 			ExcludeIPRanges      string          `json:"excludeIPRanges"`
 			IncludeOutboundPorts string          `json:"includeOutboundPorts"`
 			ExcludeOutboundPorts string          `json:"excludeOutboundPorts"`
@@ -42,13 +42,16 @@ type istioValues struct {
 }
 
 type istioInjectorConfig struct {
-	Policy string                 `json:"policy"`
-	Always []metav1.LabelSelector `json:"alwaysInjectSelector"`
-	Never  []metav1.LabelSelector `json:"neverInjectSelector"`
+	Policy    string                 `json:"policy"`
+	Always    []metav1.LabelSelector `json:"alwaysInjectSelector"`
+	Never     []metav1.LabelSelector `json:"neverInjectSelector"`
+	Templates []string               `json:"defaultTemplates"`
+	Aliases   map[string][]string    `json:"aliases"`
 }
 
 type istioProxySettings struct {
 	Hold     *bool             `json:"holdApplicationUntilProxyStarts"`
+	Mode     any               `json:"interceptionMode"`
 	Metadata map[string]string `json:"proxyMetadata"`
 }
 
@@ -76,8 +79,8 @@ func readIstio(src *Sources, revision string) *Settings {
 	} else {
 		s.missing("no ConfigMap istio%s", suffix)
 	}
-	if s.CNI == Unknown && istioManaged(revision) {
-		s.CNI = Yes
+	if istioManaged(revision) {
+		s.CNI, s.Lists = s.CNI.Or(Yes), true
 	}
 	s.Native = istioNativeDefault(src, revision, &values)
 	if s.Native == Unknown {
@@ -88,7 +91,7 @@ func readIstio(src *Sources, revision string) *Settings {
 
 // istioManaged tells a control plane that Google runs (revisions asm-managed, asm-managed-rapid, asm-managed-stable): its settings
 // are not in the cluster, and it comes with Istio's CNI plugin (Cloud Service Mesh documentation: istio-cni-node is among
-// its requirements).
+// its requirements) and with no mesh-wide lists: those are values of an installation.
 func istioManaged(revision string) bool { return strings.HasPrefix(revision, "asm-managed") }
 
 func (s *Settings) missing(format string, args ...any) {
@@ -97,7 +100,10 @@ func (s *Settings) missing(format string, args ...any) {
 
 func (s *Settings) istioValues(v *istioValues) {
 	proxy := &v.Global.Proxy
-	s.IncludeCIDRs, s.ExcludeCIDRs = proxy.IncludeIPRanges, proxy.ExcludeIPRanges
+	s.Lists, s.ExcludeCIDRs = true, proxy.ExcludeIPRanges
+	if list := proxy.IncludeIPRanges; list != nil {
+		s.IncludeCIDRs, s.IncludeNone = *list, *list == ""
+	}
 	s.IncludePorts, s.ExcludePorts = proxy.IncludeOutboundPorts, proxy.ExcludeOutboundPorts
 	s.Lifecycle = len(proxy.Lifecycle) > 0 && string(proxy.Lifecycle) != "null" && string(proxy.Lifecycle) != "{}"
 	s.Ungated = proxy.StartupProbe != nil && !proxy.StartupProbe.Enabled
@@ -122,6 +128,7 @@ func (s *Settings) istioPolicy(config, suffix string) {
 		s.Policy = TriOf(c.Policy == "enabled")
 	}
 	s.Never, s.Always = selectors(c.Never), selectors(c.Always)
+	s.Templates, s.Aliases = c.Templates, c.Aliases
 }
 
 // selectors drops what does not parse, as the injector does (it logs and goes on), and empty ones, which it ignores too.
@@ -146,7 +153,18 @@ func (s *Settings) istioMesh(mesh, suffix string) {
 	if s.Hold == Unknown {
 		s.Hold = TriOf(m.DefaultConfig.Hold != nil && *m.DefaultConfig.Hold)
 	}
-	s.DNS = TriOf(m.DefaultConfig.Metadata[istioDNSCapture] == "true")
+	s.DNS = TriOf(truthy(m.DefaultConfig.Metadata[istioDNSCapture], false))
+	if mode := m.DefaultConfig.Mode; mode != nil {
+		s.Interception = interceptionMode(fmt.Sprint(mode))
+	}
+	for key, value := range m.DefaultConfig.Metadata {
+		if bearsOnRedirect(key) {
+			if s.Metadata == nil {
+				s.Metadata = map[string]string{}
+			}
+			s.Metadata[key] = value
+		}
+	}
 }
 
 // istioNativeDefault: ENABLE_NATIVE_SIDECARS is true, false, or (the default since 1.27, before that false) auto: native

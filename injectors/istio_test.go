@@ -108,6 +108,7 @@ func TestIstioObserve(t *testing.T) {
 		annotations map[string]string
 		env         []corev1.EnvVar // of istio-init
 		proxyEnv    []corev1.EnvVar
+		proxyArgs   []string
 		uid, gid    int64
 		want        string
 	}{
@@ -121,8 +122,24 @@ func TestIstioObserve(t *testing.T) {
 		"a flag at the end":     {args: "-u 1337 -i * -x", uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
 		"late annotations":      {args: "-u 1337 -i *", annotations: late, uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
 		"DNS in istio-init":     {args: "-u 1337 -i *", env: dns, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 dns"},
-		"DNS in the proxy":      {args: "-u 1337 -i *", proxyEnv: dns, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 dns"},
+		"DNS in the proxy":      {args: "-u 1337 -i *", proxyEnv: dns, uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"DNS, another spelling": {args: "-u 1337 -i *", env: variables("ISTIO_META_DNS_CAPTURE", "T"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337 dns"},
+		"DNS, the last counts":  {args: "-u 1337 -i *", env: append(dns, variables("ISTIO_META_DNS_CAPTURE", "0")...), uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"DNS, no boolean":       {args: "-u 1337 -i *", env: variables("ISTIO_META_DNS_CAPTURE", "yes"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"interfaces":            {args: "-u 1337 -i * -c net1,net2", uid: 1337, gid: 1337, want: "uid 1337 gid 1337 but by net1,net2"},
+		"groups":                {args: "-u 1337 -i *", env: variables("ISTIO_OUTBOUND_OWNER_GROUPS", "2000,,3000"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337 only groups [2000 3000]"},
+		"no group":              {args: "-u 1337 -i *", env: variables("ISTIO_OUTBOUND_OWNER_GROUPS", ""), uid: 1337, gid: 1337, want: "uid 1337 gid 1337 only groups []"},
+		"all groups":            {args: "-u 1337 -i *", env: variables("ISTIO_OUTBOUND_OWNER_GROUPS", "*"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"excluded groups":       {args: "-u 1337 -i *", env: variables("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "1000,java"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337 but groups [1000] and named"},
 
+		"CNI, no status":         {cni: true, annotations: map[string]string{"sidecar.istio.io/status": "none"}, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 listed"},
+		"CNI, no injection":      {cni: true, annotations: map[string]string{"sidecar.istio.io/inject": "F"}, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 listed"},
+		"CNI, some injection":    {cni: true, annotations: map[string]string{"sidecar.istio.io/inject": "no"}, uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"CNI, no Envoy":          {cni: true, proxyEnv: variables("DISABLE_ENVOY", "true"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337 listed"},
+		"CNI, a router":          {cni: true, proxyArgs: []string{"proxy", "router"}, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 listed"},
+		"CNI, a sidecar":         {cni: true, proxyArgs: []string{"proxy", "sidecar"}, uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"CNI, groups":            {cni: true, env: variables("ISTIO_OUTBOUND_OWNER_GROUPS", "2000"), proxyEnv: variables("ISTIO_OUTBOUND_OWNER_GROUPS", "2000"), uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
+		"CNI, interfaces":        {cni: true, annotations: map[string]string{traffic + "excludeInterfaces": "eth0"}, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 but by eth0"},
 		"CNI":                    {cni: true, args: "-u 1337 -i * -x 192.0.2.0/24", annotations: late, uid: 1337, gid: 1337, want: "uid 1337 gid 1337 not 198.51.100.0/24 not 9000"},
 		"CNI, no annotations":    {cni: true, args: "-u 1337 -i 10.0.0.0/8 -x 192.0.2.0/24", uid: 1337, gid: 1337, want: "uid 1337 gid 1337"},
 		"CNI, a root proxy":      {cni: true, uid: 0, gid: 1337, want: "uid 1337 gid 1337"},
@@ -141,8 +158,13 @@ func TestIstioObserve(t *testing.T) {
 			for _, a := range append([]string{"istio-iptables"}, strings.Fields(c.args)...) {
 				first.Args = append(first.Args, strings.TrimPrefix(a, "_"))
 			}
-			proxy := corev1.Container{Name: "istio-proxy", Env: c.proxyEnv, SecurityContext: &corev1.SecurityContext{RunAsUser: &c.uid, RunAsGroup: &c.gid}}
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: c.annotations}, Spec: corev1.PodSpec{
+			proxy := corev1.Container{Name: "istio-proxy", Args: c.proxyArgs, Env: c.proxyEnv, SecurityContext: &corev1.SecurityContext{RunAsUser: &c.uid, RunAsGroup: &c.gid}}
+			annotations := map[string]string{"sidecar.istio.io/status": "{}"}
+			maps.Copy(annotations, c.annotations)
+			if annotations["sidecar.istio.io/status"] == "none" {
+				delete(annotations, "sidecar.istio.io/status")
+			}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}, Spec: corev1.PodSpec{
 				InitContainers: []corev1.Container{first}, Containers: []corev1.Container{{Name: "app"}, proxy},
 			}}
 			p := injectors.New(injectors.PodTarget(pod, &injectors.Namespace{Name: "shop"}), env(), injectors.Fact)
@@ -154,6 +176,10 @@ func TestIstioObserve(t *testing.T) {
 			}
 		})
 	}
+}
+
+func variables(name, value string) []corev1.EnvVar {
+	return []corev1.EnvVar{{Name: name, Value: value}}
 }
 
 func capture(c *injectors.Capture) string {
@@ -178,6 +204,18 @@ func capture(c *injectors.Capture) string {
 	}
 	if c.DNS {
 		out += " dns"
+	}
+	if c.Interfaces != "" {
+		out += " but by " + c.Interfaces
+	}
+	switch {
+	case c.OnlyGroups:
+		out += fmt.Sprint(" only groups ", c.Groups)
+	case len(c.Groups) > 0:
+		out += fmt.Sprint(" but groups ", c.Groups)
+	}
+	if c.NamedGroups {
+		out += " and named"
 	}
 	return out
 }

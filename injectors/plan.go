@@ -83,6 +83,25 @@ type Mesh struct {
 // Reads tells whether annotations that are added now will take effect.
 func (m *Mesh) Reads() bool { return m.Coming || m.Again || m.Late }
 
+// List returns the list that is in effect for the pod, in the injector's own syntax: an annotation of that meaning replaces it,
+// and has to start from it. Where it is not known, nobody can tell what would be replaced.
+func (m *Mesh) List(means Meaning, t *Target) (list string, known bool) {
+	a := m.Injector.Annotation(means)
+	if a == nil {
+		return "", false
+	}
+	if list, ok := t.Meta.Annotations[a.Key]; ok {
+		return list, true
+	}
+	switch {
+	case m.Settings != nil && m.Settings.ListsKnown():
+		return m.Settings.list(means), true
+	case m.Coming:
+		return "", false
+	}
+	return m.Capture.list(means), true
+}
+
 // Horizon says how much of a plan is fact.
 type Horizon uint8
 
@@ -108,6 +127,8 @@ type Plan struct {
 	Recalled bool
 	// Doubts says what a prediction rests on that is not certain; empty for certain plans.
 	Doubts []string
+
+	horizon Horizon
 }
 
 // Env is what a plan may know of the cluster and of the configuration. It does not change while a plan is made.
@@ -126,7 +147,7 @@ func (p *Plan) Certain() bool { return len(p.Doubts) == 0 }
 
 // New makes the plan for a target.
 func New(t *Target, env *Env, horizon Horizon) *Plan {
-	p := &Plan{Target: t, Env: env}
+	p := &Plan{Target: t, Env: env, horizon: horizon}
 	p.Inits = make([]Step, 0, len(t.Spec.InitContainers)+4)
 	p.Mains = make([]Step, 0, len(t.Spec.Containers)+4)
 	p.observe()

@@ -3,10 +3,12 @@ package injectors
 import (
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // predict follows the API server's call order through the hooks that are still to come. A hook has run where its
-// injector's mark is on the pod. The API server makes one more round at most, and calls in it only hooks that ask for it
+// injector's mark and containers are on the pod. The API server makes one more round at most, and calls in it only hooks that ask for it
 // (IfNeeded) and that were called before; a hook without its mark is not called for the first time then
 // (k8s.io/apiserver, pkg/admission/plugin/webhook/mutating/dispatcher.go at 0.36).
 func (p *Plan) predict(horizon Horizon) {
@@ -48,7 +50,23 @@ func (p *Plan) extraRound(hooks []*Hook) {
 }
 
 func (p *Plan) hasRun(h *Hook) bool {
-	return h.Injector != nil && h.Injector.Marked != nil && h.Matches(p.Target.Meta.Labels) != No && h.Injector.Marked(p.Target)
+	return h.Injector != nil && p.ran(h.Injector) && h.Matches(p.Target.Meta.Labels) != No
+}
+
+// ran tells whether the injector has run on the pod: it left its mark, and a container of its own beside it. A mark alone was
+// copied from a pod that was injected; and a template has met nobody, whatever it bears.
+func (p *Plan) ran(i *Injector) bool {
+	if p.horizon == All || i.Marked == nil || !i.Marked(p.Target) {
+		return false
+	}
+	for _, list := range [...][]corev1.Container{p.Target.Spec.InitContainers, p.Target.Spec.Containers} {
+		for k := range list {
+			if p.Env.Catalogue.names[list[k].Name].injector == i {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // willAct tells whether the hook will change the pod. Where that cannot be said it is taken for granted, and doubted.
@@ -91,11 +109,17 @@ func (p *Plan) again(h *Hook) {
 	m.Settings = h.Settings
 }
 
+// doubtMode notes what is not known of a mesh to come: how it redirects, or what it lets pass.
 func (p *Plan) doubtMode(m *Mesh, h *Hook) {
-	if m.CNI != Unknown && m.Native != Unknown {
+	var why string
+	switch {
+	case m.CNI == Unknown || m.Native == Unknown:
+		why = "the mode of " + m.Injector.Title + " is not known"
+	case !h.settings().ListsKnown():
+		why = "what " + m.Injector.Title + " exempts mesh-wide is not known"
+	default:
 		return
 	}
-	why := "the mode of " + m.Injector.Title + " is not known"
 	if missing := h.settings().Missing; len(missing) > 0 {
 		why += " (" + strings.Join(missing, "; ") + ")"
 	}

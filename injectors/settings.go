@@ -2,6 +2,7 @@ package injectors
 
 import (
 	"net/netip"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -20,7 +21,20 @@ type Settings struct {
 
 	// Mesh-wide capture, used where the pod does not say otherwise: raw, in the injector's own syntax.
 	ExcludeCIDRs, IncludeCIDRs, ExcludePorts, IncludePorts string
-	DNS                                                    Tri
+	// Lists tells that these four are known: what is empty is the injector's default.
+	Lists bool
+	// IncludeNone tells that IncludeCIDRs is set, to the empty list.
+	IncludeNone bool
+	DNS         Tri
+
+	// Interception is the mesh-wide interception mode, "" where nothing says: REDIRECT, TPROXY or NONE.
+	Interception string
+	// Metadata are the settings of the mesh's proxies that have a say in the redirect, in the injector's own names.
+	Metadata map[string]string
+	// Templates are the names of what a pod is rendered from where it does not say otherwise, none for the usual; Aliases
+	// are names that stand for others.
+	Templates []string
+	Aliases   map[string][]string
 
 	// Never and Always are the injector's own selectors on pod labels; Policy tells whether it injects by default.
 	Never, Always []labels.Selector
@@ -36,6 +50,24 @@ type Settings struct {
 
 	// Missing names what could not be read: "ConfigMap istio-system/istio: forbidden".
 	Missing []string
+}
+
+// ListsKnown tells whether the mesh-wide lists are known. A list that is there was read or configured.
+func (s *Settings) ListsKnown() bool { return s.Lists || s.ExcludeCIDRs != "" }
+
+func (s *Settings) list(means Meaning) string {
+	switch means {
+	case ExcludeCIDRs:
+		return s.ExcludeCIDRs
+	case ExcludePorts:
+		return s.ExcludePorts
+	case IncludeCIDRs:
+		return s.IncludeCIDRs
+	case IncludePorts:
+		return s.IncludePorts
+	case Opaque:
+	}
+	return ""
 }
 
 // unknownSettings stands for a mesh of which nothing can be read.
@@ -61,6 +93,24 @@ type Deployment struct {
 	Namespace, Name string
 	Labels          map[string]string
 	Env             map[string]string // literal values of all containers
+}
+
+// from returns the sources with the objects of the namespace first; what there is of other namespaces stays behind them.
+func (s *Sources) from(namespace string) *Sources {
+	if namespace == "" {
+		return s
+	}
+	out := *s
+	out.Namespaces = append([]string{namespace}, s.Namespaces...)
+	out.Deployments = slices.Clone(s.Deployments)
+	rank := func(d Deployment) int {
+		if d.Namespace == namespace {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(out.Deployments, func(a, b Deployment) int { return rank(a) - rank(b) })
+	return &out
 }
 
 // ConfigMap returns the data of the named ConfigMap in the first mesh namespace that has it.

@@ -50,11 +50,19 @@ func (p *Plan) walk() {
 			case s.Role == Installer:
 				redirected |= mesh
 				maybe &^= mesh
+			case p.Mesh(s.Injector).loops(s):
+				lost |= mesh
 			case s.Phase == Native, s.Phase == Main && s.Gated:
 				serving |= mesh
 			}
 		}
 	}
+}
+
+// loops tells that the proxy runs with ids that the redirect does not let through: what it sends comes back to it, and whether
+// it ever serves cannot be said.
+func (m *Mesh) loops(proxy *Step) bool {
+	return m != nil && proxy.UID != NoID && m.Capture.takes(proxy.UID, proxy.GID, Endpoint{}) != No
 }
 
 func (p *Plan) meshBit(injector *Injector) uint8 {
@@ -102,10 +110,14 @@ func (p *Plan) Network(s *Step, to Endpoint) State {
 func (p *Plan) Names(s *Step) Tri {
 	for i := range p.Meshes {
 		bit := uint8(1) << i
-		if (s.redirected|s.maybe|s.lost)&bit == 0 || s.serving&bit != 0 || p.Meshes[i].Capture.names(s.UID, s.GID) {
+		if (s.redirected|s.maybe|s.lost)&bit == 0 || s.serving&bit != 0 {
 			continue
 		}
-		if s.lost&bit != 0 || s.redirected&bit == 0 {
+		names := p.Meshes[i].Capture.names(s.UID, s.GID)
+		if names == Yes {
+			continue
+		}
+		if names == Unknown || s.lost&bit != 0 || s.redirected&bit == 0 {
 			return Unknown
 		}
 		return No
@@ -128,7 +140,7 @@ func (p *Plan) Blocks(s *Step, to Endpoint) Blocker {
 		if s.redirected&bit == 0 || s.serving&bit != 0 {
 			continue
 		}
-		if m.Capture.takes(s.UID, s.GID, to) != Yes && m.Capture.names(s.UID, s.GID) {
+		if m.Capture.takes(s.UID, s.GID, to) != Yes && m.Capture.names(s.UID, s.GID) != No {
 			continue
 		}
 		b := Blocker{Mesh: m}
@@ -166,7 +178,7 @@ func (p *Plan) Late(s *Step) (to Endpoint, late, dns bool) {
 func (p *Plan) nothingPasses(s *Step) bool {
 	for i := range p.Meshes {
 		c := &p.Meshes[i].Capture
-		if s.redirected&(1<<i) != 0 && !c.identity(s.UID, s.GID) && !c.Listed && !slices.ContainsFunc(c.Exclude, named) && len(c.ExcludePorts) == 0 {
+		if s.redirected&(1<<i) != 0 && c.passes(s.UID, s.GID) == No && !c.Listed && !slices.ContainsFunc(c.Exclude, named) && len(c.ExcludePorts) == 0 {
 			return true
 		}
 	}

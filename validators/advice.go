@@ -85,30 +85,27 @@ func (i *inspection) exempt(s *injectors.Step, to injectors.Endpoint, m *injecto
 		}
 	}
 	if a := m.Injector.Annotation(injectors.ExcludeCIDRs); a != nil && len(ranges) > 0 {
-		return i.annotate(a.Key, i.union(a, m, ranges...))
+		return i.extend(a, m, ranges...)
 	}
 	switch to.Port {
 	case 0, 53, 80, 443: // not for the sake of one container
 		return ""
 	}
 	if a := m.Injector.Annotation(injectors.ExcludePorts); a != nil {
-		return i.annotate(a.Key, i.union(a, m, strconv.Itoa(int(to.Port))))
+		return i.extend(a, m, strconv.Itoa(int(to.Port)))
 	}
 	return ""
 }
 
-// union is the value of a list annotation with the entries in it. The annotation replaces the mesh's own list, so it starts
-// from that where the pod has none.
-func (i *inspection) union(a *injectors.Annotation, m *injectors.Mesh, entries ...string) string {
-	value, ok := i.target.Meta.Annotations[a.Key]
-	if !ok && m.Settings != nil {
-		value = m.Settings.ExcludePorts
-		if a.Means == injectors.ExcludeCIDRs {
-			value = m.Settings.ExcludeCIDRs
-		}
-	}
-	if value == "" || a.Check != nil && a.Check(value) != nil {
-		return strings.Join(entries, ",")
+// extend is the fix that adds entries to a list that an annotation holds. The annotation replaces the mesh's own list, so it
+// starts from that; "" where that is not known.
+func (i *inspection) extend(a *injectors.Annotation, m *injectors.Mesh, entries ...string) string {
+	value, known := m.List(a.Means, i.target)
+	switch {
+	case !known:
+		return ""
+	case value == "" || a.Check != nil && a.Check(value) != nil:
+		return i.annotate(a.Key, strings.Join(entries, ","))
 	}
 	list := strings.Split(value, ",")
 	for _, e := range entries {
@@ -116,7 +113,7 @@ func (i *inspection) union(a *injectors.Annotation, m *injectors.Mesh, entries .
 			list = append(list, e)
 		}
 	}
-	return strings.Join(list, ",")
+	return i.annotate(a.Key, strings.Join(list, ","))
 }
 
 // needs names the destination; names of hosts can be as long as everything else that is said.
