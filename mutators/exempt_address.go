@@ -38,13 +38,9 @@ func (d *draft) exempt(i int, means injectors.Meaning, entries func(s *injectors
 	if a == nil {
 		return
 	}
-	list, ok := d.plan.Target.Meta.Annotations[a.Key]
-	if !ok && m.Settings != nil {
-		// The annotation replaces the mesh's own list, so it starts from that.
-		list = m.Settings.ExcludeCIDRs
-		if means == injectors.ExcludePorts {
-			list = m.Settings.ExcludePorts
-		}
+	list, known := m.List(means, d.plan.Target)
+	if !known {
+		return // it would replace nobody knows what
 	}
 	value, ok := entries(s, list)
 	if !ok || value == list {
