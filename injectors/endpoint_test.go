@@ -40,7 +40,9 @@ func TestResolve(t *testing.T) {
 		return s, ok
 	}
 	aliases := []corev1.HostAlias{
-		{IP: "203.0.113.5", Hostnames: []string{"other", "alias", "alias"}}, {IP: "nonsense", Hostnames: []string{"alias"}}, {IP: "2001:db8::5", Hostnames: []string{"ALIAS"}},
+		{IP: "203.0.113.5", Hostnames: []string{"other", "alias", "alias"}},
+		{IP: "nonsense", Hostnames: []string{"alias"}},
+		{IP: "2001:db8::5", Hostnames: []string{"ALIAS"}},
 		{IP: "203.0.113.6", Hostnames: []string{"db.other"}},
 	}
 	for host, want := range map[string]string{

@@ -60,8 +60,8 @@ type Injector struct {
 	Annotations []Annotation
 	// Hold says how a pod asks that the app waits for the proxy; nil where there is no such way.
 	Hold *Hold
-	// First is the annotation that makes the injector put its dialer before every other init container, or "".
-	First string
+	// First returns the annotation that makes the injector put its dialer before every other init container of the pod.
+	First func(t *Target) string
 	// ReadsFirstContainer tells whether what the injector does to this pod depends on which container is the first.
 	ReadsFirstContainer func(t *Target) bool
 }

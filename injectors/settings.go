@@ -3,6 +3,7 @@ package injectors
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -43,10 +44,16 @@ type Settings struct {
 	// ProxyUID is the proxy's uid and gid, 0 where the injector's usual one holds.
 	ProxyUID int64
 
-	// Address is where the injected container connects to, for injectors that dial.
-	Address string
+	// Address is where the injected container connects to, for injectors that dial, and Proxy the HTTP proxy that it is told
+	// to use.
+	Address, Proxy string
 	// UID and GID of the injected container, 0 where the injector's usual ones hold.
 	UID, GID int64
+	// NoContext tells that the injected container gets no security context: its ids are the pod's. SameUser tells that it
+	// takes the uid of the pod's first container. The pod can say otherwise.
+	NoContext, SameUser bool
+	// Image of the injector itself, for products that ship more than one; "" where it is not a known one.
+	Image string
 
 	// Missing names what could not be read: "ConfigMap istio-system/istio: forbidden".
 	Missing []string
@@ -93,6 +100,7 @@ type Deployment struct {
 	Namespace, Name string
 	Labels          map[string]string
 	Env             map[string]string // literal values of all containers
+	Images          []string          // of all containers
 }
 
 // from returns the sources with the objects of the namespace first; what there is of other namespaces stays behind them.
@@ -131,4 +139,13 @@ func (s *Sources) DeploymentLabelled(want map[string]string) (*Deployment, bool)
 		}
 	}
 	return nil, false
+}
+
+// truthy reads a boolean as strconv.ParseBool does; what it cannot read is false.
+func truthy(value string, otherwise bool) bool {
+	if value == "" {
+		return otherwise
+	}
+	b, err := strconv.ParseBool(value)
+	return err == nil && b
 }

@@ -1,34 +1,56 @@
 package injectors
 
 import (
-	"encoding/base64"
-	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/tidwall/gjson"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Vault is HashiCorp's Vault agent injector.
 func Vault() *Injector {
-	return vaultLike("vault", "Vault", "vault.hashicorp.com", "vault-k8s 1.7.6, vault-helm aa1c92e")
+	return vaultLike(vault{
+		Injector:    &Injector{Name: "vault", Title: "Vault", Facts: "vault-k8s 1.7.6, vault-helm aa1c92e"},
+		dialects:    []dialect{newDialect("vault", vaultDomain)},
+		deployments: []string{"vault-agent-injector", "vault-injector"},
+		addressEnv:  []string{vaultAddressEnv},
+	})
 }
 
-// OpenBao is the fork of Vault's injector: the same code under another prefix and with other names.
+// OpenBao is the fork of Vault's injector: the same code under other names, and three sets of annotations. Images up to
+// 2025-07 read openbao.openbao.org, those built since read openbao.org (openbao-k8s#14) and rewrite Vault's to it (#21,
+// unless told not to). OpenBao's chart ran Vault's own injector until 0.23.2; what the image it has run since then reads is
+// not verified.
 func OpenBao() *Injector {
-	return vaultLike("openbao", "OpenBao", "openbao.openbao.org", "openbao-k8s, as vault-k8s 1.7.6")
+	return vaultLike(vault{
+		Injector: &Injector{Name: "openbao", Title: "OpenBao", Facts: "openbao-k8s 1.4.1 and its main of 2026-02, openbao-helm 0.28.0; not recorded, the rest as vault-k8s 1.7.6"},
+		dialects: []dialect{newDialect("openbao", "openbao.openbao.org"), newDialect("openbao", "openbao.org"), newDialect("vault", vaultDomain)},
+		// Of the chart, and of the manifests in deploy/.
+		deployments: []string{"openbao-agent-injector", "openbao-injector"},
+		addressEnv:  []string{"AGENT_INJECT_BAO_ADDR", vaultAddressEnv},
+	})
 }
 
-// vaultKeys are the annotations that decide what is injected, made once.
-type vaultKeys struct {
+const (
+	vaultDomain     = "vault.hashicorp.com"
+	vaultAddressEnv = "AGENT_INJECT_VAULT_ADDR"
+
+	// Names of the images of the injectors, in whatever registry.
+	vaultImage, openBaoImage = "vault-k8s", "openbao-k8s"
+
+	// Ids of the injected containers unless the injector is told otherwise (agent-inject/agent/agent.go).
+	vaultUID = 100
+	vaultGID = 1000
+)
+
+// dialect is one set of annotations, made once, and what whoever reads it names the containers that it injects.
+type dialect struct {
+	name, domain, init, sidecar string
+
 	inject, status, first, prePopulate, prePopulateOnly, sameUser, user, group, setContext, initPatch, service, proxy string
 }
 
-func newVaultKeys(domain string) vaultKeys {
-	return vaultKeys{
+func newDialect(name, domain string) dialect {
+	return dialect{
+		name: name, domain: domain, init: name + "-agent-init", sidecar: name + "-agent",
 		inject: domain + "/agent-inject", status: domain + "/agent-inject-status", first: domain + "/agent-init-first",
 		prePopulate: domain + "/agent-pre-populate", prePopulateOnly: domain + "/agent-pre-populate-only",
 		sameUser: domain + "/agent-run-as-same-user", user: domain + "/agent-run-as-user", group: domain + "/agent-run-as-group",
@@ -37,210 +59,202 @@ func newVaultKeys(domain string) vaultKeys {
 	}
 }
 
-// Ids of the injected containers unless the injector is told otherwise (agent-inject/agent/agent.go).
-const (
-	vaultUID = 100
-	vaultGID = 1000
-)
-
-// vault states the facts of one agent injector. Names of containers begin with the product's name, annotations with its
-// domain.
+// vault states the facts of one agent injector.
 type vault struct {
 	*Injector
-	domain string // vault.hashicorp.com
-	key    vaultKeys
-	// Names of the environment variables that hold the agent's configuration, and its address.
-	configEnv, addressEnv string
+	dialects    []dialect // its own first
+	deployments []string  // app.kubernetes.io/name of its Deployment
+	addressEnv  []string  // in its Deployment
 }
 
-func vaultLike(name, title, domain, facts string) *Injector {
-	upper := strings.ToUpper(name)
-	v := vault{domain: domain, key: newVaultKeys(domain), configEnv: upper + "_CONFIG", addressEnv: upper + "_ADDR", Injector: &Injector{
-		Name: name, Title: title, Facts: facts,
-		Containers: map[string]Role{name + "-agent-init": Dialer, name + "-agent": Dialer},
-		First:      domain + "/agent-init-first",
-	}}
-	v.Owns = func(h *Hook) (string, bool) { return "", h.Name == domain }
+func vaultLike(v vault) *Injector {
+	own := &v.dialects[0]
+	v.Containers = map[string]Role{own.init: Dialer, own.sidecar: Dialer}
+	v.First = func(t *Target) string { d, _ := v.spoken(t); return d.first }
+	v.Owns = v.owns
 	v.Read = v.read
-	v.Marked = func(t *Target) bool { return t.Annotation(v.key.status) == "injected" }
+	v.Marked = v.marked
 	v.Wants = v.wants
 	v.Inject = v.injects
 	v.Dials = v.dials
-	v.ReadsFirstContainer = func(t *Target) bool { return truthy(t.Annotation(v.key.sameUser), false) }
-	v.Annotations = v.annotations()
+	v.ReadsFirstContainer = v.readsFirst
+	for i := range v.dialects {
+		if d := &v.dialects[i]; d.name == v.Name {
+			v.Annotations = append(v.Annotations, d.annotations()...)
+		}
+	}
 	return v.Injector
 }
 
-// truthy reads a boolean annotation as the injector does (strconv.ParseBool).
-func truthy(value string, otherwise bool) bool {
-	if value == "" {
-		return otherwise
+// owns tells the two apart. OpenBao's chart still calls its webhook vault.hashicorp.com, in a configuration that is labelled
+// (and, by default, named) after itself; openbao-k8s' deploy/ calls it openbao.org. The revision is the injector's Service:
+// behind each is a Deployment of its own.
+func (v vault) owns(h *Hook) (service string, ok bool) {
+	name := "vault"
+	switch h.Name {
+	case vaultDomain:
+		label, labelled := h.Labels[nameLabel]
+		if !labelled {
+			_, service, _ := strings.Cut(h.Service, "/")
+			label = h.Configuration + service
+		}
+		if strings.Contains(label, "openbao") {
+			name = "openbao"
+		}
+	case "openbao.org", "openbao.openbao.org":
+		name = "openbao"
+	default:
+		return "", false
 	}
-	b, err := strconv.ParseBool(value)
-	return err == nil && b
+	return h.Service, v.Name == name
 }
 
-func (v vault) wants(t *Target, _ *Settings) Tri {
-	return TriOf(truthy(t.Annotation(v.key.inject), false) && !v.Marked(t))
+// spoken returns the set of annotations that asks for an injection; the injector's own where none does.
+func (v vault) spoken(t *Target) (d *dialect, asks bool) {
+	for i := range v.dialects {
+		if d := &v.dialects[i]; flag(t, d.inject, false) {
+			return d, true
+		}
+	}
+	return &v.dialects[0], false
 }
 
-// read takes the address and the ids from the injector's Deployment, which the chart labels with the injector's name.
-func (v vault) read(src *Sources, _ string) *Settings {
-	s := &Settings{Missing: src.Missing}
-	d, ok := src.DeploymentLabelled(map[string]string{"app.kubernetes.io/name": v.Name + "-agent-injector"})
-	if !ok {
-		s.missing("no Deployment labelled app.kubernetes.io/name=%s-agent-injector", v.Name)
-		return s
+// flag reads a boolean annotation as the injector does: strconv.ParseBool, and the empty string is false.
+func flag(t *Target, key string, otherwise bool) bool {
+	if value, ok := t.Meta.Annotations[key]; ok {
+		return truthy(value, false)
 	}
-	s.Address = d.Env["AGENT_INJECT_VAULT_ADDR"]
-	if proxy := d.Env["AGENT_INJECT_PROXY_ADDR"]; proxy != "" {
-		s.Address = proxy
+	return otherwise
+}
+
+// said returns the pod's annotation, or what holds where it has none.
+func said(t *Target, key, otherwise string) string {
+	if value, ok := t.Meta.Annotations[key]; ok {
+		return value
 	}
-	s.UID, _ = strconv.ParseInt(d.Env["AGENT_INJECT_RUN_AS_USER"], 10, 64)
-	s.GID, _ = strconv.ParseInt(d.Env["AGENT_INJECT_RUN_AS_GROUP"], 10, 64)
-	return s
+	return otherwise
+}
+
+func (d *dialect) marked(t *Target) bool { return t.Annotation(d.status) == "injected" }
+
+func (v vault) marked(t *Target) bool {
+	for i := range v.dialects {
+		if d := &v.dialects[i]; d.name == v.Name && d.marked(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// wants: the injector stops at the mark. Which annotations OpenBao's reads its image tells; any other image says nothing.
+//
+//	image         Vault's   OpenBao's
+//	vault-k8s     yes       no
+//	openbao-k8s   unknown   yes
+//
+// Vault's own injector reads its own, whatever its image is called.
+func (v vault) wants(t *Target, s *Settings) Tri {
+	d, asks := v.spoken(t)
+	if !asks || d.marked(t) || v.marked(t) {
+		return No
+	}
+	switch foreign := d.name != v.Name; {
+	case len(v.dialects) == 1:
+		return Yes
+	case strings.Contains(s.Image, vaultImage):
+		return TriOf(foreign)
+	case strings.Contains(s.Image, openBaoImage) && !foreign:
+		return Yes
+	}
+	return Unknown
 }
 
 // injects appends the agent's init container (agent-init-first puts it before all others) and its sidecar
-// (agent-inject/agent/agent.go, Patch). A later call changes nothing: the injector stops at its own mark.
+// (agent-inject/agent/agent.go, Patch). A second hook of the same kind, or a later call, changes nothing: the injector stops
+// at the mark.
 func (v vault) injects(p *Plan, s *Settings) {
-	if v.Marked(p.Target) {
+	t := p.Target
+	d, _ := v.spoken(t)
+	owner := v.Injector
+	if k, ok := p.Env.Catalogue.names[d.init]; ok {
+		owner = k.injector
+	}
+	if d.marked(t) || v.marked(t) || p.has(owner) {
 		return
 	}
-	t := p.Target
-	step := Step{Name: v.Name + "-agent-init", Phase: Init, Role: Dialer, Injector: v.Injector}
-	step.UID, step.GID = v.ids(p, s)
-	if t.Annotation(v.key.initPatch) != "" {
-		p.Doubt("what " + v.key.initPatch + " makes of the container is not evaluated") // its ids, most often
+	step := Step{Name: d.init, Phase: Init, Role: Dialer, Injector: owner}
+	step.UID, step.GID = v.ids(p, d, s)
+	if t.Annotation(d.initPatch) != "" {
+		p.Doubt("what " + d.initPatch + " makes of the container is not evaluated") // its ids, most often
 	}
-	if to, ok := v.address(t, s); ok {
+	to, ok := v.address(p, d, s)
+	if !ok {
+		to, ok = p.Env.Addresses[v.Name]
+	}
+	if ok {
 		step.To = []Endpoint{p.resolve(to)}
-	} else if to, ok := p.Env.Addresses[v.Name]; ok {
-		step.To = []Endpoint{p.resolve(to)}
 	}
-	if truthy(t.Annotation(v.key.prePopulate), true) {
-		p.Add(step, truthy(t.Annotation(v.key.first), false))
+	if flag(t, d.prePopulate, true) {
+		p.Add(step, flag(t, d.first, false))
 	}
-	if !truthy(t.Annotation(v.key.prePopulateOnly), false) {
-		step.Name, step.Phase = v.Name+"-agent", Main
+	if !flag(t, d.prePopulateOnly, false) {
+		step.Name, step.Phase = d.sidecar, Main
 		p.Add(step, false)
 	}
 }
 
-func (v vault) ids(p *Plan, s *Settings) (uid, gid int64) {
+// has tells whether the plan has containers of the injector.
+func (p *Plan) has(injector *Injector) bool {
+	its := func(s Step) bool { return s.Injector == injector }
+	return slices.ContainsFunc(p.Inits, its) || slices.ContainsFunc(p.Mains, its)
+}
+
+// ids are those of the security context that the injector writes. Where it writes none they are the pod's own. Naming a user
+// or group asks for a context even where the injector writes none by itself (agent-inject/agent/annotations.go, Init).
+func (v vault) ids(p *Plan, d *dialect, s *Settings) (uid, gid int64) {
 	t := p.Target
-	uid, gid = vaultUID, vaultGID
-	if s.UID != 0 {
-		uid = s.UID
-	}
-	if s.GID != 0 {
-		gid = s.GID
-	}
-	if id := parseID(t.Annotation(v.key.user)); id != NoID {
-		uid = id
-	}
-	if id := parseID(t.Annotation(v.key.group)); id != NoID {
-		gid = id
-	}
-	switch {
-	case !truthy(t.Annotation(v.key.setContext), true), t.Annotation(v.key.initPatch) != "":
+	if t.Annotation(d.initPatch) != "" {
 		return NoID, NoID
-	case v.ReadsFirstContainer(t) && len(p.Mains) > 0:
+	}
+	named := false
+	for _, key := range [...]string{d.user, d.group, d.sameUser} {
+		_, has := t.Meta.Annotations[key]
+		named = named || has
+	}
+	if !flag(t, d.setContext, !s.NoContext || named) {
+		if ps := t.Spec.SecurityContext; ps != nil {
+			return orID(ps.RunAsUser, NoID), orID(ps.RunAsGroup, NoID)
+		}
+		return NoID, NoID
+	}
+	uid, gid = firstID(parseID(t.Annotation(d.user)), s.UID, vaultUID), firstID(parseID(t.Annotation(d.group)), s.GID, vaultGID)
+	if flag(t, d.sameUser, s.SameUser) && len(p.Mains) > 0 {
 		uid = p.Mains[0].UID
 	}
 	return uid, gid
 }
 
-// address is where the agent will connect to, as far as the pod's annotation or the injector's Deployment says. An HTTP
-// proxy that the agent is told to use is then what must be reachable.
-func (v vault) address(t *Target, s *Settings) (Endpoint, bool) {
-	for _, address := range [...]string{t.Annotation(v.key.proxy), t.Annotation(v.key.service), s.Address} {
-		if address != "" {
-			return ParseURL(address)
+// firstID returns the annotation's id, or the setting's (0 is none), or the usual one.
+func firstID(annotation, setting, usual int64) int64 {
+	switch {
+	case annotation != NoID:
+		return annotation
+	case setting != 0:
+		return setting
+	}
+	return usual
+}
+
+// readsFirst: the injector takes the uid of spec.containers[0] where the pod, or its own environment, says so.
+func (v vault) readsFirst(t *Target) bool {
+	d, asks := v.spoken(t)
+	if _, ok := t.Meta.Annotations[d.sameUser]; ok || !asks {
+		return flag(t, d.sameUser, false)
+	}
+	for _, h := range t.Namespace.Hooks {
+		if h.Injector == v.Injector && h.settings().SameUser && h.Matches(t.Meta.Labels) != No {
+			return true
 		}
 	}
-	return Endpoint{}, false
-}
-
-// dials reads the address out of an injected container: the agent's configuration, base64 of JSON, in its environment; with
-// a ConfigMap of the user's the address may stand beside it; else the annotation, else the injector's Deployment.
-func (v vault) dials(p *Plan, c *corev1.Container) (Endpoint, bool) {
-	address := ""
-	for i := range c.Env {
-		switch e := &c.Env[i]; e.Name {
-		case "HTTPS_PROXY":
-			return ParseURL(e.Value)
-		case v.configEnv:
-			if a := configAddress(e.Value); a != "" {
-				address = a
-			}
-		case v.addressEnv, "BAO_ADDR":
-			if address == "" {
-				address = e.Value
-			}
-		}
-	}
-	if address != "" {
-		return ParseURL(address)
-	}
-	s := unknownSettings()
-	for _, h := range p.Target.Namespace.Hooks {
-		if h.Injector == v.Injector {
-			s = h.settings()
-		}
-	}
-	return v.address(p.Target, s)
-}
-
-func configAddress(encoded string) string {
-	raw, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return ""
-	}
-	return gjson.GetBytes(raw, "vault.address").String()
-}
-
-var errNotBoolean = errors.New("must be true or false")
-
-// annotations are those of vault-k8s 1.7.6 (agent-inject/agent/annotations.go). Those of secrets and templates carry a name
-// of the user's choice behind the key; they are listed by their beginnings, with a trailing dash.
-func (v vault) annotations() []Annotation {
-	boolean := func(value string) error {
-		if _, err := strconv.ParseBool(value); err != nil {
-			return fmt.Errorf("%q: %w", value, errNotBoolean)
-		}
-		return nil
-	}
-	known := []Annotation{{Key: v.domain + "/agent-inject", Check: boolean, Denied: true}}
-	for _, name := range [...]string{"agent-init-first", "agent-pre-populate", "agent-pre-populate-only", "agent-run-as-same-user", "agent-set-security-context"} {
-		known = append(known, Annotation{Key: v.domain + "/" + name, Check: boolean, Denied: true})
-	}
-	for _, name := range slices.Concat(vaultOpaque(), vaultPrefixes()) {
-		known = append(known, Annotation{Key: v.domain + "/" + name})
-	}
-	return known
-}
-
-func vaultOpaque() []string {
-	return []string{
-		"agent-inject-status", "agent-inject-secret", "agent-inject-file", "agent-inject-template", "agent-inject-template-file", "agent-inject-token",
-		"agent-inject-command", "agent-inject-containers", "agent-inject-default-template", "agent-inject-perms", "agent-image", "agent-configmap",
-		"agent-extra-secret", "agent-requests-cpu", "agent-requests-mem", "agent-requests-ephemeral", "agent-limits-cpu", "agent-limits-mem",
-		"agent-limits-ephemeral", "agent-revoke-on-shutdown", "agent-revoke-grace", "agent-run-as-user", "agent-run-as-group",
-		"agent-service-account-token-volume-name", "agent-share-process-namespace", "agent-cache-enable", "agent-cache-listener-port",
-		"agent-cache-use-auto-auth-token", "agent-cache-exit-on-err", "agent-copy-volume-mounts", "agent-json-patch", "agent-init-json-patch",
-		"agent-enable-quit", "agent-go-max-procs", "agent-telemetry", "agent-auto-auth-exit-on-err", "agent-disable-idle-connections",
-		"agent-disable-keep-alives", "agent-inject-template-error-on-missing", "agent-image-pull-policy",
-		"auth-path", "auth-type", "auth-config", "auth-min-backoff", "auth-max-backoff", "auth-exit-on-err",
-		"role", "service", "namespace", "proxy-address", "tls-skip-verify", "tls-secret", "tls-server-name", "ca-cert", "ca-key", "client-cert", "client-key",
-		"client-max-retries", "client-timeout", "log-level", "log-format", "preserve-secret-case", "secret-volume-path",
-		"template-config-exit-on-retry-failure", "template-static-secret-render-interval", "template-max-connections-per-host", "error-on-missing-key",
-	}
-}
-
-func vaultPrefixes() []string {
-	return []string{
-		"agent-inject-secret-", "agent-inject-file-", "agent-inject-template-", "agent-inject-template-file-", "agent-inject-command-", "agent-inject-perms-",
-		"agent-telemetry-", "auth-config-", "preserve-secret-case-", "secret-volume-path-", "error-on-missing-key-", "agent-inject-template-file-",
-	}
+	return false
 }

@@ -2,6 +2,7 @@ package injectors_test
 
 import (
 	"encoding/base64"
+	"maps"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,12 +49,100 @@ func TestVaultRead(t *testing.T) {
 	if s := injectors.OpenBao().Read(src, ""); s.Address != "http://bao" || s.UID != 0 {
 		t.Errorf("openbao: got %+v", s)
 	}
-	src.Deployments[1].Env["AGENT_INJECT_PROXY_ADDR"] = "http://proxy:3128"
-	if s := injectors.Vault().Read(src, ""); s.Address != "http://proxy:3128" {
-		t.Errorf("behind an HTTP proxy: got %s, want the proxy", s.Address)
+	maps.Copy(src.Deployments[1].Env, map[string]string{
+		"AGENT_INJECT_PROXY_ADDR": "http://proxy:3128", "AGENT_INJECT_SET_SECURITY_CONTEXT": "false", "AGENT_INJECT_RUN_AS_SAME_USER": "1",
+		"AGENT_INJECT_VAULT_ADDR": "https://vault.$(NAMESPACE).svc:8200",
+	})
+	if s := injectors.Vault().Read(src, ""); s.Address != "https://vault.vault.svc:8200" || s.Proxy != "http://proxy:3128" || !s.NoContext || !s.SameUser {
+		t.Errorf("everything set: got %+v", s)
+	}
+	src.Deployments[0].Env["AGENT_INJECT_BAO_ADDR"], src.Deployments[0].Images = "http://openbao", []string{"mirror/istio/proxyv2", "mirror/openbao-k8s:1"}
+	if s := injectors.OpenBao().Read(src, ""); s.Address != "http://openbao" || s.Image != "mirror/openbao-k8s:1" || s.NoContext {
+		t.Errorf("openbao, its own variable: got %+v", s)
 	}
 	if s := injectors.Vault().Read(&injectors.Sources{}, ""); len(s.Missing) != 1 || s.Address != "" {
 		t.Errorf("no Deployment: got %+v, want it named", s)
+	}
+}
+
+// TestVaultReadsItsOwnDeployment: the one behind the hook's Service, where there are several.
+func TestVaultReadsItsOwnDeployment(t *testing.T) {
+	deployment := func(namespace, name, label string) injectors.Deployment {
+		return injectors.Deployment{
+			Namespace: namespace, Name: name, Labels: map[string]string{"app.kubernetes.io/name": label},
+			Env: map[string]string{"AGENT_INJECT_VAULT_ADDR": "http://" + namespace + "." + name},
+		}
+	}
+	src := &injectors.Sources{Deployments: []injectors.Deployment{
+		deployment("a", "vault-agent-injector", "vault-agent-injector"), deployment("b", "old-vault-agent-injector", "vault-agent-injector"),
+		deployment("b", "vault-agent-injector", "vault-agent-injector"), deployment("b", "openbao-agent-injector", "openbao-agent-injector"),
+		deployment("c", "vault-injector", "vault-injector"),
+	}}
+	for service, want := range map[string]string{
+		"a/vault-agent-injector-svc": "http://a.vault-agent-injector", "a/another": "http://a.vault-agent-injector",
+		"b/vault-agent-injector-svc": "http://b.vault-agent-injector", "b/old-vault-agent-injector-svc": "http://b.old-vault-agent-injector",
+		"b/another": "", "c/vault-agent-injector-svc": "http://c.vault-injector", "d/vault-agent-injector-svc": "", "": "",
+	} {
+		revision, ok := injectors.Vault().Owns(&injectors.Hook{Name: "vault.hashicorp.com", Service: service})
+		if s := injectors.Vault().Read(src, revision); !ok || s.Address != want || (want == "") != (len(s.Missing) == 1) {
+			t.Errorf("%q: got %q and missing %v, want %q", service, s.Address, s.Missing, want)
+		}
+	}
+}
+
+// TestVaultOwns tells Vault's webhook from OpenBao's, whose chart has kept Vault's name for it.
+func TestVaultOwns(t *testing.T) {
+	labelled := func(name string) map[string]string { return map[string]string{"app.kubernetes.io/name": name} }
+	for name, c := range map[string]struct {
+		hook injectors.Hook
+		want string
+	}{
+		"Vault's chart":                    {injectors.Hook{Name: "vault.hashicorp.com", Configuration: "vault-agent-injector-cfg", Labels: labelled("vault-agent-injector")}, "vault"},
+		"Vault in a namespace of OpenBao":  {injectors.Hook{Name: "vault.hashicorp.com", Service: "openbao/vault-agent-injector-svc"}, "vault"},
+		"Vault, by a URL":                  {injectors.Hook{Name: "vault.hashicorp.com", Configuration: "0-a-vault"}, "vault"},
+		"OpenBao's chart":                  {injectors.Hook{Name: "vault.hashicorp.com", Configuration: "bao", Labels: labelled("openbao-agent-injector")}, "openbao"},
+		"OpenBao, without labels":          {injectors.Hook{Name: "vault.hashicorp.com", Configuration: "openbao-agent-injector-cfg"}, "openbao"},
+		"OpenBao, by its Service":          {injectors.Hook{Name: "vault.hashicorp.com", Configuration: "0-a", Service: "x/openbao-agent-injector-svc"}, "openbao"},
+		"openbao-k8s, deploy/":             {injectors.Hook{Name: "openbao.org", Configuration: "openbao-agent-injector-cfg"}, "openbao"},
+		"somebody else":                    {injectors.Hook{Name: "vault.example.com", Configuration: "vault-agent-injector-cfg"}, ""},
+		"another secret store of the name": {injectors.Hook{Name: "pods.vault-secrets-webhook.admission.banzaicloud.com"}, ""},
+	} {
+		got := ""
+		for _, i := range injectors.NewCatalogue(injectors.Vault(), injectors.OpenBao()).All {
+			if _, ok := i.Owns(&c.hook); ok {
+				got += i.Name
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestOpenBaoWants: what its chart runs, and so which annotations are read, only the image tells.
+func TestOpenBaoWants(t *testing.T) {
+	const vault, old, current = "vault.hashicorp.com", "openbao.openbao.org", "openbao.org"
+	for _, c := range []struct {
+		domain, image string
+		want          injectors.Tri
+	}{
+		{vault, "docker.io/hashicorp/vault-k8s:1.4.2", injectors.Yes},
+		{vault, "quay.io/openbao/openbao-k8s:1.7.2", injectors.Unknown},
+		{vault, "", injectors.Unknown},
+		{old, "docker.io/hashicorp/vault-k8s:1.4.2", injectors.No},
+		{old, "quay.io/openbao/openbao-k8s:1.7.2", injectors.Yes},
+		{old, "", injectors.Unknown},
+		{current, "docker.io/hashicorp/vault-k8s:1.4.2", injectors.No},
+		{current, "quay.io/openbao/openbao-k8s:1.7.2", injectors.Yes},
+		{current, "", injectors.Unknown},
+	} {
+		for status, want := range map[string]injectors.Tri{"": c.want, "injected": injectors.No} {
+			annotations := map[string]string{c.domain + "/agent-inject": "true", c.domain + "/agent-inject-status": status}
+			target := &injectors.Target{Meta: &metav1.ObjectMeta{Annotations: annotations}}
+			if got := injectors.OpenBao().Wants(target, &injectors.Settings{Image: c.image}); got != want {
+				t.Errorf("%s read by %q, status %q: got %v, want %v", c.domain, c.image, status, got, want)
+			}
+		}
 	}
 }
 
@@ -68,10 +157,25 @@ func TestVaultDials(t *testing.T) {
 		env                           []corev1.EnvVar
 		service, deployment, fallback string
 		want                          string
+		doubt                         bool
 	}{
 		"the container's configuration": {env: []corev1.EnvVar{full}, service: "http://b:2", deployment: "http://d:4", want: "a:1"},
 		"over VAULT_ADDR":               {env: []corev1.EnvVar{address, full}, want: "a:1"},
-		"an HTTP proxy over all":        {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "http://p:3128"}}, want: "p:3128"},
+		"through an HTTP proxy":         {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "http://p:3128"}}, want: "p:3128"},
+		"a proxy without a scheme":      {env: []corev1.EnvVar{full, {Name: "https_proxy", Value: "10.9.9.9:3128"}}, want: "10.9.9.9:3128"},
+		"a proxy without a port":        {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "https://p"}}, want: "p:443"},
+		"a SOCKS proxy":                 {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "socks5://p"}}, want: "p:1080"},
+		"a proxy for HTTPS, and HTTP":   {env: []corev1.EnvVar{address, {Name: "HTTPS_PROXY", Value: "http://p:3128"}}, want: "c:3"},
+		"a proxy for HTTP":              {env: []corev1.EnvVar{address, {Name: "HTTP_PROXY", Value: "http://p:3128"}}, want: "p:3128"},
+		"no proxy for the host":         {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "http://p:3128"}, {Name: "NO_PROXY", Value: ".svc,a"}}, want: "a:1"},
+		"no proxy for another":          {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "http://p:3128"}, {Name: "NO_PROXY", Value: ".a,b"}}, want: "p:3128"},
+		"no proxy at all":               {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "http://p:3128"}, {Name: "no_proxy", Value: "*"}}, want: "a:1"},
+		"no proxy for localhost":        {env: []corev1.EnvVar{config(`{"vault":{"address":"https://localhost:1"}}`), {Name: "HTTPS_PROXY", Value: "http://p:3128"}}, want: "localhost:1"},
+		"a proxy that nobody can read":  {env: []corev1.EnvVar{full, {Name: "HTTPS_PROXY", Value: "://"}}, want: "", doubt: true},
+		"a socket":                      {env: []corev1.EnvVar{config(`{"vault":{"address":"unix:///run/v.sock"}}`), {Name: "HTTPS_PROXY", Value: "http://p:3128"}}, want: "unix:///run/v.sock"},
+		"an address without a scheme":   {env: []corev1.EnvVar{config(`{"vault":{"address":"vault.vault.svc:8200"}}`)}, service: "http://b:2", doubt: true},
+		"the same, and configured":      {env: []corev1.EnvVar{config(`{"vault":{"address":"vault.vault.svc:8200"}}`)}, fallback: "e:5", want: "e:5", doubt: true},
+		"OpenBao's own key":             {env: []corev1.EnvVar{{Name: "BAO_CONFIG", Value: config(`{"openbao":{"address":"http://o:9"}}`).Value}}, want: "o:9"},
 		"VAULT_ADDR":                    {env: []corev1.EnvVar{address}, service: "http://b:2", want: "c:3"},
 		"a configuration without it":    {env: []corev1.EnvVar{config(`{"vault":{}}`), address}, want: "c:3"},
 		"no base64":                     {env: []corev1.EnvVar{{Name: "VAULT_CONFIG", Value: "%"}}, service: "http://b:2", want: "b:2"},
@@ -108,8 +212,8 @@ func TestVaultDials(t *testing.T) {
 			if len(p.Inits[0].To) > 0 {
 				got = p.Inits[0].To[0].String()
 			}
-			if got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
+			if got != c.want || p.Certain() == c.doubt {
+				t.Errorf("got %q and doubts %v, want %q and doubt %v", got, p.Doubts, c.want, c.doubt)
 			}
 		})
 	}
@@ -118,10 +222,11 @@ func TestVaultDials(t *testing.T) {
 // TestVaultInjects predicts the containers and the ids that the injector gives them.
 func TestVaultInjects(t *testing.T) {
 	const prefix = "vault.hashicorp.com/agent-"
-	user := int64(1000)
+	user, proxy := int64(1000), int64(1337)
 	for name, c := range map[string]struct {
 		annotations map[string]string
 		settings    injectors.Settings
+		pod         *corev1.PodSecurityContext
 		want        string
 		uid, gid    int64
 	}{
@@ -133,6 +238,13 @@ func TestVaultInjects(t *testing.T) {
 		"ids of the pod":      {annotations: map[string]string{"run-as-user": "400", "run-as-group": "500"}, settings: injectors.Settings{UID: 200}, want: "migrate, vault-agent-init", uid: 400, gid: 500},
 		"ids of the app":      {annotations: map[string]string{"run-as-same-user": "true"}, want: "migrate, vault-agent-init", uid: 1000, gid: 1000},
 		"ids of the image":    {annotations: map[string]string{"set-security-context": "false"}, want: "migrate, vault-agent-init", uid: -1, gid: -1},
+		"ids of the pod spec": {annotations: map[string]string{"set-security-context": "false"}, pod: &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &proxy}, want: "migrate, vault-agent-init", uid: 1000, gid: 1337},
+		"none by default":     {settings: injectors.Settings{NoContext: true}, pod: &corev1.PodSecurityContext{RunAsGroup: &proxy}, want: "migrate, vault-agent-init", uid: -1, gid: 1337},
+		"none, but asked for": {annotations: map[string]string{"set-security-context": "true"}, settings: injectors.Settings{NoContext: true}, want: "migrate, vault-agent-init", uid: 100, gid: 1000},
+		"none, but a group":   {annotations: map[string]string{"run-as-group": "500"}, settings: injectors.Settings{NoContext: true}, want: "migrate, vault-agent-init", uid: 100, gid: 500},
+		"same by default":     {settings: injectors.Settings{SameUser: true}, want: "migrate, vault-agent-init", uid: 1000, gid: 1000},
+		"not the same":        {annotations: map[string]string{"run-as-same-user": "false"}, settings: injectors.Settings{SameUser: true}, want: "migrate, vault-agent-init", uid: 100, gid: 1000},
+		"empty is false":      {annotations: map[string]string{"pre-populate": ""}, want: "migrate", uid: -1, gid: -1},
 		"ids by patch":        {annotations: map[string]string{"init-json-patch": "[]"}, want: "migrate, vault-agent-init", uid: -1, gid: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -140,6 +252,7 @@ func TestVaultInjects(t *testing.T) {
 			e := env()
 			pod := webPod(false)
 			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: &user}
+			pod.Spec.SecurityContext = c.pod
 			for k, v := range c.annotations {
 				pod.Annotations[prefix+k] = v
 			}

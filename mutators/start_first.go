@@ -23,13 +23,13 @@ func startFirst() Remedy {
 
 func (d *draft) startFirst(i int) bool {
 	s := &d.plan.Inits[i]
-	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == "" || !d.frontIsOpen() {
+	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == nil || !d.frontIsOpen() {
 		return false
 	}
-	if _, decided := d.plan.Target.Meta.Annotations[s.Injector.First]; decided {
+	c := change{annotation: s.Injector.First(d.plan.Target), value: "true"}
+	if _, decided := d.plan.Target.Meta.Annotations[c.annotation]; decided {
 		return false
 	}
-	c := change{annotation: s.Injector.First, value: "true"}
 	var plan *injectors.Plan
 	switch {
 	case d.when == Mutating && d.plan.Coming && d.plan.Certain():

@@ -51,13 +51,14 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 	case b.Proxy != nil && b.Proxy.LostSidecar():
 		return "Give " + i.at(b.Proxy) + " its restartPolicy: Always back."
 	}
-	if s.Injector != nil && s.Injector.First != "" {
-		_, set := i.target.Meta.Annotations[s.Injector.First]
+	if s.Injector != nil && s.Injector.First != nil {
+		first := s.Injector.First(i.target)
+		_, set := i.target.Meta.Annotations[first]
 		switch {
 		case set && m.Native == injectors.Yes:
-			return "Remove the annotation " + s.Injector.First + "."
+			return "Remove the annotation " + first + "."
 		case !set && m.CNI == injectors.No && m.Native == injectors.No:
-			return i.annotate(s.Injector.First, "true")
+			return i.annotate(first, "true")
 		}
 	}
 	if fix := i.exempt(s, to, m); fix != "" {

@@ -31,7 +31,7 @@ func TestSourcesAreReadAndReduced(t *testing.T) {
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "grafana"}, Data: map[string]string{"mesh": "x"}},
 		&appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "vault", Name: "injector", Labels: map[string]string{NameLabel: "vault-agent-injector"}},
-			Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{
+			Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "hashicorp/vault-k8s:1.7.6", Env: []corev1.EnvVar{
 				{Name: "AGENT_INJECT_VAULT_ADDR", Value: "http://vault.vault.svc:8200"},
 				{Name: "FROM_ELSEWHERE", ValueFrom: &corev1.EnvVarSource{}},
 			}}}}}},
@@ -54,7 +54,8 @@ func TestSourcesAreReadAndReduced(t *testing.T) {
 		},
 		Deployments: []injectors.Deployment{{
 			Namespace: "vault", Name: "injector", Labels: map[string]string{NameLabel: "vault-agent-injector"},
-			Env: map[string]string{"AGENT_INJECT_VAULT_ADDR": "http://vault.vault.svc:8200"},
+			Env:    map[string]string{"AGENT_INJECT_VAULT_ADDR": "http://vault.vault.svc:8200"},
+			Images: []string{"hashicorp/vault-k8s:1.7.6"},
 		}},
 		Kubelets: []string{"v1.33.1"}, Namespaces: []string{"istio-system"},
 	}

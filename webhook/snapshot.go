@@ -98,7 +98,7 @@ func (s *snapshot) notice() string {
 func deployments(s *source) []injectors.Deployment {
 	var out []injectors.Deployment
 	for _, d := range list[*appsv1.Deployment](s) {
-		out = append(out, injectors.Deployment{Namespace: d.Namespace, Name: d.Name, Labels: d.Labels, Env: environment(d)})
+		out = append(out, reduced(d))
 	}
 	slices.SortFunc(out, func(a, b injectors.Deployment) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))

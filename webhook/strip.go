@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"holdfast.dev/holdfast/injectors"
 )
 
 // strip reduces an object to what is read of it, before a cache keeps it.
@@ -75,19 +77,19 @@ func stripConfigMap(o *corev1.ConfigMap) *corev1.ConfigMap {
 	return c
 }
 
-// stripDeployment keeps the labels and the literal environment.
+// stripDeployment keeps the labels, and the images and literal environments of the containers.
 func stripDeployment(o *appsv1.Deployment) *appsv1.Deployment {
 	d := &appsv1.Deployment{ObjectMeta: bare(&o.ObjectMeta, false)}
 	d.Labels = o.Labels
-	var env []corev1.EnvVar
 	for i := range o.Spec.Template.Spec.Containers {
+		c := corev1.Container{Image: o.Spec.Template.Spec.Containers[i].Image}
 		for _, e := range o.Spec.Template.Spec.Containers[i].Env {
 			if e.ValueFrom == nil {
-				env = append(env, e)
+				c.Env = append(c.Env, e)
 			}
 		}
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, c)
 	}
-	d.Spec.Template.Spec.Containers = []corev1.Container{{Env: env}}
 	return d
 }
 
@@ -113,11 +115,15 @@ func differs(before, after any) bool {
 	return true
 }
 
-// environment returns the literal environment of a stripped Deployment.
-func environment(d *appsv1.Deployment) map[string]string {
-	out := map[string]string{}
-	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
-		out[e.Name] = e.Value
+// reduced returns what injectors read of a stripped Deployment.
+func reduced(d *appsv1.Deployment) injectors.Deployment {
+	out := injectors.Deployment{Namespace: d.Namespace, Name: d.Name, Labels: d.Labels, Env: map[string]string{}}
+	for i := range d.Spec.Template.Spec.Containers {
+		c := &d.Spec.Template.Spec.Containers[i]
+		out.Images = append(out.Images, c.Image)
+		for _, e := range c.Env {
+			out.Env[e.Name] = e.Value
+		}
 	}
 	return out
 }

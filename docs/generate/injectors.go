@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"holdfast.dev/holdfast/injectors"
 )
 
@@ -60,7 +62,7 @@ func uses(i *injectors.Injector, a *injectors.Annotation) []string {
 	if i.Hold != nil && i.Hold.Key == a.Key {
 		uses = append(uses, "can hold the app until the proxy serves")
 	}
-	if i.First == a.Key {
+	if i.First != nil && i.First(injectors.PodTarget(&corev1.Pod{}, nil)) == a.Key {
 		uses = append(uses, "puts its dialer before every other init container")
 	}
 	switch a.Means {

@@ -20,6 +20,8 @@ type Cluster struct {
 	// Vault and OpenBao are the environments of their injectors' Deployments, without the prefix AGENT_INJECT_.
 	Vault   map[string]string `json:"vault,omitempty"`
 	OpenBao map[string]string `json:"openbao,omitempty"`
+	// Images are those of the two, by product; "quay.io/openbao/openbao-k8s:1.4.1" and the like where absent.
+	Images map[string]string `json:"images,omitempty"`
 
 	// Services are the Services by namespace/name: addresses and ports, "10.96.7.7:8200". A headless one has no address.
 	Services map[string][]string `json:"services,omitempty"`
@@ -59,7 +61,7 @@ func (c *Cluster) sources(meshNamespaces []string) (*injectors.Sources, error) {
 	}
 	for product, env := range map[string]map[string]string{"vault": c.Vault, "openbao": c.OpenBao} {
 		if env != nil {
-			src.Deployments = append(src.Deployments, agentInjector(product, env))
+			src.Deployments = append(src.Deployments, agentInjector(product, env, c.Images))
 		}
 	}
 	maps.Copy(src.ConfigMaps, c.ConfigMaps)
@@ -107,10 +109,14 @@ func (i *Istio) expand(src *injectors.Sources, revision string) error {
 	return nil
 }
 
-func agentInjector(product string, env map[string]string) injectors.Deployment {
+func agentInjector(product string, env, images map[string]string) injectors.Deployment {
+	image, ok := images[product]
+	if !ok {
+		image = map[string]string{"vault": "docker.io/hashicorp/vault-k8s:1.7.6", "openbao": "quay.io/openbao/openbao-k8s:1.4.1"}[product]
+	}
 	d := injectors.Deployment{
 		Namespace: product, Name: product + "-agent-injector", Labels: map[string]string{"app.kubernetes.io/name": product + "-agent-injector"},
-		Env: map[string]string{},
+		Env: map[string]string{}, Images: []string{image},
 	}
 	for k, v := range env {
 		d.Env["AGENT_INJECT_"+k] = v

@@ -70,7 +70,10 @@ func configuration(entry []byte) (*admissionregistrationv1.MutatingWebhookConfig
 	case "vault":
 		return w.make("vault-agent-injector-cfg", "Never", w.entry("vault.hashicorp.com", "vault", "vault-agent-injector-svc", "/mutate")), nil
 	case "openbao":
-		return w.make("openbao-agent-injector-cfg", "Never", w.entry("openbao.openbao.org", "openbao", "openbao-agent-injector-svc", "/mutate")), nil
+		// Its chart has kept Vault's name for the webhook (openbao-helm 0.28.0, templates/injector-mutating-webhook.yaml).
+		c := w.make("openbao-agent-injector-cfg", "Never", w.entry("vault.hashicorp.com", "openbao", "openbao-agent-injector-svc", "/mutate"))
+		c.Labels = map[string]string{"app.kubernetes.io/name": "openbao-agent-injector"}
+		return c, nil
 	case "istio":
 		return w.istio(), nil
 	}

@@ -6,7 +6,8 @@
 // It knows the annotations that decide placement, identity, address and network
 // behaviour. It leaves out what changes none of these: caches, telemetry, custom
 // mount paths, token revocation, AWS credentials. It never talks to Vault. OpenBao's
-// injector is a fork of Vault's; no recording binds that variant.
+// injector is a fork of Vault's; no recording binds that variant, which is the one of
+// 2025-07: annotations of openbao.openbao.org, and BAO_CONFIG (openbao-k8s#17).
 package vaultinjector
 
 import (
@@ -68,7 +69,7 @@ func (i Injector) product() (product, error) {
 		}, nil
 	case PrefixOpenBao:
 		return product{
-			name: "openbao", prefix: PrefixOpenBao, binary: "bao", env: "OPENBAO",
+			name: "openbao", prefix: PrefixOpenBao, binary: "bao", env: "BAO",
 			image: "quay.io/openbao/openbao:2.3.1", injectorImage: "quay.io/openbao/openbao-k8s:1.4.0",
 		}, nil
 	default:

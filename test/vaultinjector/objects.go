@@ -224,7 +224,7 @@ func (p product) configuration(r Registration) *admissionregistrationv1.Mutating
 		TypeMeta:   typeMeta("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
 		ObjectMeta: metav1.ObjectMeta{Name: r.Name, Labels: p.labels(p.injectorName())},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name:                    p.prefix,
+			Name:                    PrefixVault, // OpenBao's chart has kept it (openbao-helm 0.28.0, templates/injector-mutating-webhook.yaml)
 			ClientConfig:            client,
 			FailurePolicy:           ptr.To(admissionregistrationv1.Ignore),
 			MatchPolicy:             ptr.To(admissionregistrationv1.Exact),
