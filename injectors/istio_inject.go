@@ -67,7 +67,7 @@ func istioCaptures(m *Mesh, t *Target, s *Settings, proxied *istioProxy) {
 		c.Groups, c.NamedGroups = nil, false
 		c.owners(proxied.metadata(istioGroups, "*"), proxied.metadata(istioNoGroups, ""))
 	case Yes:
-		if istioPluginSkips(t) || truthy(proxied.metadata(istioNoEnvoy, ""), false) {
+		if istioPluginSkips(t) || truthy(proxied.metadata(istioNoEnvoy, ""), false) || istioIsRouter(istioTemplatesOf(t, s)) {
 			c.nothing()
 		}
 	case Unknown:
@@ -95,6 +95,11 @@ func istioRedirects(t *Target, s *Settings, mode string) Tri {
 		}
 	}
 	return answer
+}
+
+// istioIsRouter tells that a gateway's template is laid over a sidecar's: the proxy is then told to be a router.
+func istioIsRouter(templates []string) bool {
+	return slices.Index(templates, "gateway") > slices.Index(templates, "sidecar")
 }
 
 // istioTemplatesOf returns the names of the templates that the pod is rendered from, aliases resolved; none where it is

@@ -1,6 +1,7 @@
 package injectors
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,7 +75,7 @@ func parses(boolean string) bool {
 
 // envOr returns the value that a container's environment gives the name; the last entry counts.
 func envOr(env []corev1.EnvVar, name, otherwise string) string {
-	for i := len(env) - 1; i >= 0; i-- {
+	for i := range slices.Backward(env) {
 		if env[i].Name == name {
 			return env[i].Value
 		}

@@ -40,7 +40,7 @@ func (i *inspection) race(m *injectors.Mesh) {
 		}
 	}
 	for k := range i.plan.Mains {
-		if s := &i.plan.Mains[k]; s.Role == injectors.Own {
+		if s := &i.plan.Mains[k]; s.Role == injectors.Own && i.plan.Network(s, injectors.Endpoint{}) != injectors.Open {
 			i.findAs(severity, s, i.at(s)+" may start before "+m.Injector.Title+"'s proxy serves: its first connections can be refused.", fix)
 			return
 		}
