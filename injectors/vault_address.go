@@ -27,6 +27,9 @@ func (v vault) dials(p *Plan, c *corev1.Container) (Endpoint, bool) {
 			address = configAddress(e.Value)
 		case "VAULT_ADDR", "OPENBAO_ADDR", "BAO_ADDR":
 			beside = e.Value
+			if e.ValueFrom != nil {
+				beside = elsewhere
+			}
 		case "HTTPS_PROXY", "https_proxy":
 			proxy.HTTPSProxy = e.Value
 		case "HTTP_PROXY", "http_proxy":
@@ -62,6 +65,9 @@ func configAddress(encoded string) string {
 	return gjson.GetBytes(raw, "openbao.address").String()
 }
 
+// elsewhere stands for a value that is not in the pod: like a reference to it, it cannot be read here.
+const elsewhere = "$()"
+
 // reach returns where a Go program connects to when it calls the URL: the HTTP proxy that it is told to use, or the URL's own
 // host. Of an address that is there and cannot be read nothing can be said: the plan is then in doubt.
 func (p *Plan) reach(address string, proxy httpproxy.Config) (Endpoint, bool) {
@@ -69,13 +75,15 @@ func (p *Plan) reach(address string, proxy httpproxy.Config) (Endpoint, bool) {
 		return Endpoint{}, false
 	}
 	to, ok := ParseURL(address)
+	ok = ok && !strings.Contains(address, "$(")
 	if ok && proxy.HTTPProxy+proxy.HTTPSProxy != "" && !strings.HasPrefix(to.Host, "unix:") {
 		to, ok = proxied(address, to, proxy)
 	}
 	if !ok {
 		p.Doubt("the address that a container connects to cannot be read")
+		return Endpoint{}, false
 	}
-	return to, ok
+	return to, true
 }
 
 func proxied(address string, direct Endpoint, proxy httpproxy.Config) (Endpoint, bool) {

@@ -184,7 +184,8 @@ func TestVaultDials(t *testing.T) {
 		"the Deployment":                {deployment: "http://d:4", fallback: "e:5", want: "d:4"},
 		"the configuration":             {fallback: "e:5", want: "e:5"},
 		"nobody":                        {want: ""},
-		"a secret in the environment":   {env: []corev1.EnvVar{{Name: "VAULT_ADDR", ValueFrom: &corev1.EnvVarSource{}}}, fallback: "e:5", want: "e:5"},
+		"a secret in the environment":   {env: []corev1.EnvVar{{Name: "VAULT_ADDR", ValueFrom: &corev1.EnvVarSource{}}}, fallback: "e:5", want: "e:5", doubt: true},
+		"a variable in the address":     {env: []corev1.EnvVar{{Name: "VAULT_ADDR", Value: "https://$(HOST):8200"}}, service: "http://b:2", doubt: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
