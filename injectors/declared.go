@@ -18,12 +18,21 @@ type Declaration struct {
 	To        Endpoint // zero where only the need was declared
 }
 
-// ParseInitNetwork reads the InitNetworkAnnotation. Entries that are wrong are left out, and err names the first of them.
+// maxDeclared bounds what one pod may ask of the remedies, which try places for each of its dialers.
+const maxDeclared = 64
+
+var errTooMany = fmt.Errorf("more than %d entries", maxDeclared)
+
+// ParseInitNetwork reads the InitNetworkAnnotation. Entries that are wrong, or too many, are left out, and err names the first
+// of them.
 func ParseInitNetwork(value string) (declared []Declaration, err error) {
 	for entry := range strings.SplitSeq(value, ",") {
 		entry = strings.TrimSpace(entry)
 		if entry == "" {
 			continue
+		}
+		if len(declared) == maxDeclared {
+			return declared, errTooMany
 		}
 		name, address, has := strings.Cut(entry, "=")
 		d := Declaration{Container: strings.TrimSpace(name)}

@@ -17,14 +17,14 @@ func exemptAddress() Remedy {
 		Never: "where nobody will read the annotation any more, where the destination's address is not known, where its name could not be resolved all the same, and on values that do not parse.",
 		act: func(d *draft) {
 			for i := range d.plan.Inits {
-				d.exempt(i, injectors.ExcludeCIDRs, d.addresses)
+				d.exemptDialer(i, injectors.ExcludeCIDRs, d.addresses)
 			}
 		},
 	}
 }
 
-// exempt adds what one dialer needs to the list that an annotation of its mesh holds.
-func (d *draft) exempt(i int, means injectors.Meaning, entries func(s *injectors.Step, list string) (string, bool)) {
+// exemptDialer adds what one dialer needs to the list that an annotation of its mesh holds.
+func (d *draft) exemptDialer(i int, means injectors.Meaning, entries func(s *injectors.Step, list string) (string, bool)) {
 	s := &d.plan.Inits[i]
 	to, late, _ := d.plan.Late(s)
 	if !late || !d.needy(d.plan, s) {

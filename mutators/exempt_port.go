@@ -17,7 +17,7 @@ func exemptPort() Remedy {
 		Never: "unless switched on; never ports 53, 80 and 443.",
 		act: func(d *draft) {
 			for i := range d.plan.Inits {
-				d.exempt(i, injectors.ExcludePorts, d.ports)
+				d.exemptDialer(i, injectors.ExcludePorts, d.ports)
 			}
 		},
 	}

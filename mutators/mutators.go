@@ -6,6 +6,7 @@ package mutators
 import (
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -58,7 +59,7 @@ type Outcome struct {
 
 // Choose puts a plan right as far as the remedies can. A plan that needs nothing gets an empty outcome.
 func Choose(p *injectors.Plan, c *config.Config, when When) Outcome {
-	d := draft{plan: p, config: c, when: when, horizon: injectors.Rest}
+	d := draft{plan: p, config: c, when: when, horizon: injectors.Rest, exempt: exemptionsOf(p.Target, c, p.Env.Now)}
 	switch {
 	case p.Target.Template():
 		d.horizon = injectors.All
@@ -91,19 +92,27 @@ type draft struct {
 	patch   Patch
 	applied []string
 
-	late  int  // dialers that cannot reach their destination
-	races bool // an app that may start before its proxy
-	lost  bool // a native sidecar that is one no more
+	exempt exemptions
+	late   int  // dialers that cannot reach their destination
+	races  bool // an app that may start before its proxy
+	lost   bool // a native sidecar that is one no more
 }
 
-// The rules for which remedies act, by code and name: a pod that is exempt from the rule is left alone by its remedies.
-const (
-	lateDialerCode, lateDialerName = "HF101", "late-dialer"
-	cutInitCode, cutInitName       = "HF102", "cut-init"
-	proxyRaceCode, proxyRaceName   = "HF103", "proxy-race"
-	lostCode, lostName             = "HF104", "lost-sidecar"
-	deadDNSCode, deadDNSName       = "HF106", "dead-dns"
-)
+// exemptions tell from which rules the pod is exempt: the remedies that act for them leave it alone.
+type exemptions struct{ lateDialer, cutInit, proxyRace, lostSidecar, deadDNS bool }
+
+func exemptionsOf(t *injectors.Target, c *config.Config, now func() time.Time) exemptions {
+	if _, asks := t.Meta.Annotations[config.ExemptAnnotation]; !asks {
+		return exemptions{}
+	}
+	return exemptions{
+		lateDialer:  c.Exempt(t, "HF101", "late-dialer", now),
+		cutInit:     c.Exempt(t, "HF102", "cut-init", now),
+		proxyRace:   c.Exempt(t, "HF103", "proxy-race", now),
+		lostSidecar: c.Exempt(t, "HF104", "lost-sidecar", now),
+		deadDNS:     c.Exempt(t, "HF106", "dead-dns", now),
+	}
+}
 
 // look finds what there is to put right.
 func (d *draft) look() {
@@ -115,8 +124,8 @@ func (d *draft) look() {
 		m := &d.plan.Meshes[i]
 		d.races = d.races || m.Native != injectors.Yes && m.Hold != injectors.Yes
 	}
-	d.races = d.races && !d.exempted(proxyRaceCode, proxyRaceName)
-	d.lost = d.lost && !d.exempted(lostCode, lostName)
+	d.races = d.races && !d.exempt.proxyRace
+	d.lost = d.lost && !d.exempt.lostSidecar
 }
 
 // count returns how many dialers of the plan a remedy should help.
@@ -137,15 +146,11 @@ func (d *draft) needy(p *injectors.Plan, s *injectors.Step) bool {
 	case !late && !dns:
 		return false
 	case s.Declared:
-		return !d.exempted(cutInitCode, cutInitName)
+		return !d.exempt.cutInit
 	case dns:
-		return !d.exempted(deadDNSCode, deadDNSName)
+		return !d.exempt.deadDNS
 	}
-	return !d.exempted(lateDialerCode, lateDialerName)
-}
-
-func (d *draft) exempted(code, name string) bool {
-	return d.config.Exempt(d.plan.Target, code, name, d.plan.Env.Now)
+	return !d.exempt.lateDialer
 }
 
 // after returns the plan that the changes would lead to.

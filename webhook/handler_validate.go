@@ -29,7 +29,9 @@ func (r *reviewer) validate(s *subject, req *admission.Request) admission.Respon
 		}
 		if refusing(findings) {
 			n.decision = refusedWord
-			return r.finish(n, refuse(req.Name, findings))
+			out := refuse(req.Name, findings)
+			r.missed(&out, plan)
+			return r.finish(n, out)
 		}
 		out := allow()
 		out.Warnings = warnings(findings)
@@ -45,6 +47,22 @@ func (r *reviewer) validate(s *subject, req *admission.Request) admission.Respon
 		out.Warnings = r.warned(n, plan)
 	}
 	return r.finish(n, out)
+}
+
+// failedMissed counts pods that could have been put right and were not.
+const failedMissed = "missed"
+
+// missed says so where the pod is refused although it could have been put right: the call that would have done it was lost on
+// its way (a replica that ended, a webhook configuration that lacks it), or the mode has changed since. The next try is likely
+// to succeed.
+func (r *reviewer) missed(out *admission.Response, plan *injectors.Plan) {
+	outcome := mutators.Choose(plan, r.config, mutators.Hindsight)
+	if len(outcome.Remedies) == 0 || refusing(validators.Judge(outcome.Plan, r.config)) {
+		return
+	}
+	r.metrics.failures.WithLabelValues(failedMissed).Inc()
+	out.Result.Message += "\nThe mutating webhook of Holdfast would have put this right (" + strings.Join(outcome.Remedies, ", ") +
+		") but was not called, or watched only: create the object again."
 }
 
 // would says what enforce mode would have decided.
