@@ -173,6 +173,13 @@ func TestParseInitNetwork(t *testing.T) {
 	}
 }
 
+func TestParseInitNetworkIsBounded(t *testing.T) {
+	declared, err := injectors.ParseInitNetwork(strings.Repeat("a=b:1,", 1000))
+	if len(declared) != 64 || err == nil {
+		t.Errorf("got %d entries and error %v, want 64 and an error", len(declared), err)
+	}
+}
+
 // settingsOf reads the settings of a revision from the given objects.
 func settingsOf(i *injectors.Injector, revision string, src *injectors.Sources) *injectors.Settings {
 	src.Namespaces = []string{"istio-system"}
