@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -277,11 +278,7 @@ func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"other/x-holdfast": "holdfast-mesh-settings"}, in); diff != "" {
 		t.Errorf("who reads in istio-system (-want +got):\n%s", diff)
 	}
-	certificate := one[map[string]any](t, objects, "Certificate")
-	spec, _ := certificate["spec"].(map[string]any)
-	if diff := cmp.Diff([]any{"x-holdfast.other.svc", "x-holdfast.other.svc.cluster.local"}, spec["dnsNames"]); diff != "" {
-		t.Errorf("names in the certificate (-want +got):\n%s", diff)
-	}
+	checkCertificates(t, objects)
 	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
 		metadata, _ := one[map[string]any](t, objects, kind)["metadata"].(map[string]any)
 		if diff := cmp.Diff(map[string]any{"cert-manager.io/inject-ca-from": "other/holdfast-serving"}, metadata["annotations"]); diff != "" {
@@ -291,6 +288,40 @@ func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
 	args := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args
 	if !slices.Contains(args, "--cert-dir=/var/run/holdfast/cert") {
 		t.Errorf("arguments: got %v, want --cert-dir", args)
+	}
+}
+
+// checkCertificates holds what cert-manager is asked for: a serving certificate of a CA that outlives it.
+func checkCertificates(t *testing.T, objects resmap.ResMap) {
+	t.Helper()
+	certificates := map[string]map[string]any{}
+	for _, object := range append(all[map[string]any](t, objects, "Certificate"), all[map[string]any](t, objects, "Issuer")...) {
+		metadata, _ := object["metadata"].(map[string]any)
+		if metadata["namespace"] != "other" {
+			t.Errorf("%v %v: got namespace %v, want other", object["kind"], metadata["name"], metadata["namespace"])
+		}
+		if spec, _ := object["spec"].(map[string]any); object["kind"] == "Certificate" {
+			certificates[fmt.Sprint(metadata["name"])] = spec
+		}
+	}
+	serving, ca := certificates["holdfast-serving"], certificates["holdfast-ca"]
+	if diff := cmp.Diff([]any{"x-holdfast.other.svc", "x-holdfast.other.svc.cluster.local"}, serving["dnsNames"]); diff != "" {
+		t.Errorf("names in the certificate (-want +got):\n%s", diff)
+	}
+	if issuer, _ := serving["issuerRef"].(map[string]any); issuer["name"] != "holdfast-ca" || ca["isCA"] != true || ca["duration"] != "87600h" {
+		t.Errorf("the serving certificate is of %v, the CA %v: want a lasting CA of its own", serving["issuerRef"], ca)
+	}
+}
+
+// TestWhatTheAPIServerDefaultsIsWrittenOut holds the references in the environment, which a server-side apply after a plain
+// one takes for conflicts otherwise.
+func TestWhatTheAPIServerDefaultsIsWrittenOut(t *testing.T) {
+	t.Parallel()
+	for _, e := range one[appsv1.Deployment](t, render(t, overlays()[0], nil), "Deployment").Spec.Template.Spec.Containers[0].Env {
+		if from := e.ValueFrom; from != nil && (from.FieldRef != nil && from.FieldRef.APIVersion == "" ||
+			from.ResourceFieldRef != nil && from.ResourceFieldRef.Divisor.IsZero()) {
+			t.Errorf("%s: a default is not written out", e.Name)
+		}
 	}
 }
 

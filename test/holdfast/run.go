@@ -105,6 +105,9 @@ func (i *Installation) environment() []string {
 		if e.ValueFrom != nil && e.ValueFrom.FieldRef != nil {
 			value = map[string]string{"metadata.namespace": i.namespace, "metadata.name": "holdfast-0"}[e.ValueFrom.FieldRef.FieldPath]
 		}
+		if e.ValueFrom != nil && e.ValueFrom.ResourceFieldRef != nil && e.ValueFrom.ResourceFieldRef.Resource == "limits.memory" {
+			value = strconv.FormatInt(i.container.Resources.Limits.Memory().Value(), 10)
+		}
 		env = append(env, e.Name+"="+value)
 	}
 	return env
