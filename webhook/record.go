@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -35,6 +36,9 @@ const (
 // maxAuditPatch bounds the patch in an audit event: a longer one says nothing to a reader.
 const maxAuditPatch = 16 << 10
 
+// maxPlaces bounds a list of findings in an audit event, where every byte is kept for every pod.
+const maxPlaces = 4 << 10
+
 // record is what is kept of one review: in the API server's audit log, in one log line, and in the counters.
 type record struct {
 	operation, kind   string
@@ -66,18 +70,23 @@ func (r *record) annotations() map[string]string {
 	return out
 }
 
-// places are the findings in brief: HF101:vault-agent-init,HF103.
+// places are the findings in brief: HF101:vault-agent-init,HF103. Where there are too many, the list ends with the number of
+// those that it leaves out: HF101:vault-agent-init,and 700 more.
 func places(findings []report.Finding) string {
 	var b strings.Builder
 	for i := range findings {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(findings[i].Code)
+		place := findings[i].Code
 		if c := findings[i].Container; c != "" {
-			b.WriteByte(':')
-			b.WriteString(c)
+			place += ":" + c
 		}
+		if i > 0 {
+			place = "," + place
+		}
+		if b.Len()+len(place) > maxPlaces {
+			fmt.Fprintf(&b, ",and %d more", len(findings)-i)
+			break
+		}
+		b.WriteString(place)
 	}
 	return b.String()
 }

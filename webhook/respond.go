@@ -15,6 +15,9 @@ import (
 // maxWarnings is how many warnings a client gets for one request: people read the first ones.
 const maxWarnings = 5
 
+// maxRefusals is how many findings a refusal spells out: an object may have hundreds.
+const maxRefusals = 10
+
 // allow lets the object pass untouched.
 func allow() admission.Response {
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{
@@ -33,7 +36,8 @@ func patched(patch []byte) admission.Response {
 }
 
 // refuse answers 403. The message is complete in itself, because clients print nothing else: the worst finding and the
-// number of others in its first line, then the others, one a line. The causes say the same to machines.
+// number of others in its first line, then the others, one a line, as far as they can be read. The causes say the same to
+// machines.
 func refuse(name string, findings []report.Finding) admission.Response {
 	told := telling(findings)
 	var message strings.Builder
@@ -45,13 +49,17 @@ func refuse(name string, findings []report.Finding) admission.Response {
 	default:
 		fmt.Fprintf(&message, " (and %d others)", n)
 	}
-	causes := make([]metav1.StatusCause, len(told))
-	for i := range told {
+	spelled := told[:min(len(told), maxRefusals)]
+	causes := make([]metav1.StatusCause, len(spelled))
+	for i := range spelled {
 		f := &told[i]
 		if i > 0 {
 			message.WriteString("\n" + f.String())
 		}
 		causes[i] = metav1.StatusCause{Type: metav1.CauseType(f.Code), Field: f.Path, Message: strings.TrimSpace(f.Message + " " + f.Fix)}
+	}
+	if more := len(told) - len(spelled); more > 0 {
+		fmt.Fprintf(&message, "\nand %d more", more)
 	}
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &metav1.Status{
 		Status:  metav1.StatusFailure,
