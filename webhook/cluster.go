@@ -29,7 +29,7 @@ const (
 	// Name is ours, in labels, metrics and as a field manager.
 	Name = "holdfast"
 
-	// quiet is how long a burst of changes may go on gathering before a new snapshot is made of them.
+	// quiet is how long changes gather before a new snapshot is made of them, counted from the first.
 	quiet = 100 * time.Millisecond
 	// lookAgain is how often it is checked whether a source that could not be read can be read now.
 	lookAgain = 10 * time.Second
@@ -117,15 +117,19 @@ func (c *Cluster) Start(ctx context.Context) error {
 	}
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
-	gather := time.NewTimer(0)
+	gather, gathering := time.NewTimer(0), true
 	defer gather.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-c.dirty:
-			gather.Reset(quiet)
+			if !gathering { // changes without end must not put the snapshot off without end
+				gather.Reset(quiet)
+				gathering = true
+			}
 		case <-gather.C:
+			gathering = false
 			c.rebuild()
 		case <-again.C:
 			if s := c.current.Load(); s != nil && len(s.missing) > 0 {

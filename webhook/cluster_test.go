@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -147,6 +148,38 @@ func TestSnapshotFollowsTheCluster(t *testing.T) {
 		}
 		if !strings.Contains(e.logged.String(), `\"0-holdfast\" is called after 0-a-vault`) {
 			return fmt.Errorf("log:\n%s", e.logged)
+		}
+		return nil
+	})
+}
+
+func TestChangesWithoutEndDoNotPutTheSnapshotOff(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, edgeOptions{objects: chain()})
+	stop := make(chan struct{})
+	var flapping sync.WaitGroup
+	flapping.Go(func() {
+		often := time.NewTicker(quiet / 10)
+		defer often.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-often.C:
+				e.cluster.changed()
+			}
+		}
+	})
+	defer flapping.Wait()
+	defer close(stop)
+	webhooks := e.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	late := mutatingConfiguration("late", "late.example.com", "late", "late", "/", nil, false)
+	if _, err := webhooks.Create(t.Context(), late, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if !slices.ContainsFunc(e.cluster.current.Load().hooks, func(h *injectors.Hook) bool { return h.Configuration == "late" }) {
+			return errors.New("a new configuration is not seen")
 		}
 		return nil
 	})
