@@ -272,6 +272,70 @@ func TestNewCAIsKnownBeforeItIsUsed(t *testing.T) {
 	}
 }
 
+// TestServedCAStaysKnown takes the Secret away in the ways that people do: the certificate that is served meanwhile must be
+// good under every bundle that is spread.
+func TestServedCAStaysKnown(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(t *testing.T, s *corev1.Secret){
+		"wiped": func(_ *testing.T, s *corev1.Secret) { s.Data = nil },
+		"another certificate": func(t *testing.T, s *corev1.Secret) {
+			s.Data = nil
+			if err := newAuthority(t, fake.NewClientset(), time.Now).renew(s, false); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"deleted": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &clock{at: time.Now()}
+			client := fake.NewClientset()
+			a := newAuthority(t, client, c.now)
+			a.settle(t)
+			s := a.stored(t, client)
+			before, _ := a.Get(nil)
+			secrets := client.CoreV1().Secrets("holdfast-system")
+			if spoil == nil {
+				if err := secrets.Delete(t.Context(), s.Name, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, func() error {
+					if _, ok := get[*corev1.Secret](a.secrets, a.secret.String()); ok {
+						return errors.New("the informer still holds the secret")
+					}
+					return nil
+				})
+			} else {
+				spoil(t, s)
+				if _, err := secrets.Update(t.Context(), s, metav1.UpdateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				a.stored(t, client)
+			}
+			if _, err := a.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if now, _ := a.Get(nil); !bytes.Equal(before.Certificate[0], now.Certificate[0]) {
+				t.Error("the new certificate is served before the API servers know its CA")
+			}
+			if err := a.verify(a.spreadBundle(), c.now()); err != nil {
+				t.Errorf("the new bundle does not cover the certificate that is served: %v", err)
+			}
+			a.stored(t, client)
+			c.forward(caSpread)
+			if _, err := a.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if now, _ := a.Get(nil); bytes.Equal(before.Certificate[0], now.Certificate[0]) {
+				t.Error("the new certificate is not served")
+			}
+			if err := a.verify(a.spreadBundle(), c.now()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestCAReachesEveryEntryOfOursAndNoOther(t *testing.T) {
 	t.Parallel()
 	entry := func(name, ns, service string) admissionregistrationv1.ValidatingWebhook {

@@ -192,13 +192,17 @@ func (s *selfSigned) ensure(ctx context.Context) (*corev1.Secret, error) {
 	soon := s.now().Add(renewBefore)
 	d := stored.Data
 	caValid, _ := rotator.ValidCert(d[caKey], d[caKey], d[caPrivateKey], s.maker.CAName, nil, soon)
+	valid := false
 	if caValid {
-		if ok, _ := rotator.ValidCert(d[caKey], d[certKey], d[privateKey], s.maker.DNSName, s.maker.ExtKeyUsages, soon); ok {
-			return stored, nil
-		}
+		valid, _ = rotator.ValidCert(d[caKey], d[certKey], d[privateKey], s.maker.DNSName, s.maker.ExtKeyUsages, soon)
+	}
+	if valid && !s.forgotten(stored) {
+		return stored, nil
 	}
 	secret := stored.DeepCopy()
-	if err := s.renew(secret, caValid); err != nil {
+	if valid {
+		secret.Data[previousCAKey] = s.serving.Load().ca
+	} else if err := s.renew(secret, caValid); err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
 	secrets := s.client.CoreV1().Secrets(s.secret.Namespace)
@@ -214,12 +218,21 @@ func (s *selfSigned) ensure(ctx context.Context) (*corev1.Secret, error) {
 	case err != nil:
 		return nil, fmt.Errorf("write secret %s: %w", s.secret, err)
 	}
-	s.log.Info("made a certificate", "secret", s.secret.String(), "newCA", !caValid)
+	if !valid {
+		s.log.Info("made a certificate", "secret", s.secret.String(), "newCA", !caValid)
+	}
 	return stored, nil
 }
 
-// renew puts a new certificate into the Secret, of a new CA unless the one in it will do. The old CA stays beside it:
-// replicas may serve a certificate of it for a while.
+// forgotten tells whether the Secret knows nothing of the CA whose certificate is being served, as after somebody has put
+// another certificate into it.
+func (s *selfSigned) forgotten(secret *corev1.Secret) bool {
+	in := s.serving.Load()
+	return in != nil && len(secret.Data[previousCAKey]) == 0 && !bytes.Equal(in.ca, secret.Data[caKey])
+}
+
+// renew puts a new certificate into the Secret, of a new CA unless the one in it will do. The CA that is being served stays
+// beside it, whether the Secret still held it or not: replicas serve a certificate of it until the new one is known.
 func (s *selfSigned) renew(secret *corev1.Secret, caValid bool) error {
 	begin := s.now().Add(-backdate)
 	if secret.Data == nil {
@@ -227,8 +240,12 @@ func (s *selfSigned) renew(secret *corev1.Secret, caValid bool) error {
 	}
 	ca, err := parseCA(secret.Data)
 	if !caValid || err != nil {
-		if old := secret.Data[caKey]; len(old) > 0 {
-			secret.Data[previousCAKey] = old
+		previous := secret.Data[caKey]
+		if in := s.serving.Load(); in != nil {
+			previous = in.ca
+		}
+		if len(previous) > 0 {
+			secret.Data[previousCAKey] = previous
 		}
 		if ca, err = s.maker.CreateCACert(begin, s.now().Add(caLifetime)); err != nil {
 			return err
