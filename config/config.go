@@ -340,7 +340,7 @@ func (c *Config) Override(injector, revision string, read *injectors.Settings) *
 			out.Lifecycle = *m.Lifecycle
 		}
 		if m.ExcludeIPs != nil {
-			out.ExcludeCIDRs = *m.ExcludeIPs
+			out.ExcludeCIDRs, out.Lists = *m.ExcludeIPs, true
 		}
 		if m.ProxyUID != nil {
 			out.ProxyUID = *m.ProxyUID

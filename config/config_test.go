@@ -83,10 +83,10 @@ meshes:
 `)
 	read := &injectors.Settings{CNI: injectors.No, Native: injectors.Yes, ExcludeCIDRs: "192.0.2.0/24", IncludeCIDRs: "*"}
 	for revision, want := range map[string]*injectors.Settings{
-		"default": {CNI: injectors.Yes, Native: injectors.Yes, ExcludeCIDRs: "10.0.0.0/8", IncludeCIDRs: "*"},
+		"default": {CNI: injectors.Yes, Native: injectors.Yes, ExcludeCIDRs: "10.0.0.0/8", IncludeCIDRs: "*", Lists: true},
 		"canary": {
 			CNI: injectors.Yes, Native: injectors.No, Hold: injectors.Yes, DNS: injectors.No, Lifecycle: true, ProxyUID: 2000,
-			ExcludeCIDRs: "10.0.0.0/8", IncludeCIDRs: "*",
+			ExcludeCIDRs: "10.0.0.0/8", IncludeCIDRs: "*", Lists: true,
 		},
 	} {
 		if diff := cmp.Diff(want, c.Override("istio", revision, read)); diff != "" {
