@@ -33,7 +33,20 @@ func newLogger(w io.Writer, level string) (logr.Logger, error) {
 	encoding.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	encoding.EncodeLevel = lowercaseLevel
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(encoding), zapcore.Lock(zapcore.AddSync(w)), at)
-	return zapr.NewLogger(zap.New(core)), nil
+	return zapr.NewLogger(zap.New(withoutProbes{core})), nil
+}
+
+// withoutProbes drops what controller-runtime says at each failed probe: that one failed, not which or why. The server says
+// so itself, when that changes.
+type withoutProbes struct{ zapcore.Core }
+
+func (c withoutProbes) With(fields []zapcore.Field) zapcore.Core { return withoutProbes{c.Core.With(fields)} }
+
+func (c withoutProbes) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if e.LoggerName == "controller-runtime.healthz" && e.Level == zapcore.InfoLevel {
+		return ce
+	}
+	return c.Core.Check(e, ce)
 }
 
 // lowercaseLevel calls every verbosity beyond debug debug: zap knows no more names.

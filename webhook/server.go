@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -172,9 +173,33 @@ func (s *server) checks(hooks ctrlwebhook.Server, certificates certificates) err
 	}
 	errs := []error{s.manager.AddHealthzCheck("ping", healthz.Ping)}
 	for name, check := range ready {
-		errs = append(errs, s.manager.AddReadyzCheck(name, check))
+		errs = append(errs, s.manager.AddReadyzCheck(name, explained(s.manager.GetLogger().WithName("readiness"), name, check)))
 	}
 	return errors.Join(errs...)
+}
+
+// explained logs why a check fails, once for each reason, and that it passes again: the answer to a probe says neither.
+func explained(log logr.Logger, name string, check healthz.Checker) healthz.Checker {
+	var mu sync.Mutex
+	var last string
+	return func(r *http.Request) error {
+		err := check(r)
+		reason := ""
+		if err != nil {
+			reason = err.Error()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case reason == last:
+		case reason == "":
+			log.Info("ready again", "check", name)
+		default:
+			log.Info("not ready", "check", name, "reason", reason)
+		}
+		last = reason
+		return err
+	}
 }
 
 // handlers are what the webhook server answers with, by path.

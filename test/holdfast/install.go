@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -223,8 +222,6 @@ func (i *Installation) Tail() string {
 	if err != nil || len(data) == 0 {
 		return ""
 	}
-	lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(bytes.ToValidUTF8(data, nil))), "\n"), func(line string) bool {
-		return strings.Contains(line, "healthz check failed") // one for each time that Install asks
-	})
+	lines := strings.Split(strings.TrimSpace(string(bytes.ToValidUTF8(data, nil))), "\n")
 	return "\n" + strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
