@@ -21,8 +21,8 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-// SpreadCA puts the CA bundle into every entry of our webhook configurations that lacks it, and touches nothing else. Ours
-// are those that carry our label, and in them the entries that point to our Service.
+// SpreadCA puts the CA bundle into every entry that points to our Service and lacks it, and touches nothing else. Labels and
+// names of configurations do not count: installations change them.
 func (c *Cluster) SpreadCA(ctx context.Context, bundle []byte) error {
 	var errs []error
 	if !c.mutating.settled() || !c.validating.settled() {
@@ -31,9 +31,6 @@ func (c *Cluster) SpreadCA(ctx context.Context, bundle []byte) error {
 	admission := c.client.AdmissionregistrationV1()
 	patch := metav1.PatchOptions{FieldManager: Name}
 	for _, m := range list[*admissionregistrationv1.MutatingWebhookConfiguration](c.mutating) {
-		if m.Labels[NameLabel] != Name {
-			continue
-		}
 		if ops := c.bundleOps(bundle, len(m.Webhooks), func(i int) (string, *admissionregistrationv1.WebhookClientConfig) {
 			return m.Webhooks[i].Name, &m.Webhooks[i].ClientConfig
 		}); ops != nil {
@@ -65,8 +62,7 @@ func (c *Cluster) bundleOps(bundle []byte, n int, entry func(int) (string, *admi
 	var ops []operation
 	for i := range n {
 		name, client := entry(i)
-		ours := client.Service != nil && client.Service.Namespace == c.self.Namespace && client.Service.Name == c.self.Name
-		if !ours || bytes.Equal(client.CABundle, bundle) {
+		if !c.callsOurService(client) || bytes.Equal(client.CABundle, bundle) {
 			continue
 		}
 		at := "/webhooks/" + strconv.Itoa(i)

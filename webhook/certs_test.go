@@ -347,9 +347,9 @@ func TestCAReachesEveryEntryOfOursAndNoOther(t *testing.T) {
 	ours.Webhooks = append(ours.Webhooks, *ours.Webhooks[0].DeepCopy(), *ours.Webhooks[0].DeepCopy())
 	ours.Webhooks[1].Name, ours.Webhooks[2].Name = "workloads.mutate.holdfast.dev", "elsewhere.example.com"
 	ours.Webhooks[2].ClientConfig.Service.Namespace = "elsewhere"
-	unlabelled := mutatingConfiguration("theirs", "a.example.com", "holdfast-system", "holdfast", "/mutate", nil, true)
+	unlabelled := mutatingConfiguration("unlabelled", "a.example.com", "holdfast-system", "holdfast", "/mutate", nil, true)
 	judge := &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "x-holdfast", Labels: map[string]string{NameLabel: Name}},
+		ObjectMeta: metav1.ObjectMeta{Name: "x-holdfast", Labels: map[string]string{NameLabel: "a-layer-of-mine"}},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{
 			entry("pods.validate.holdfast.dev", "holdfast-system", "holdfast"), entry("b.example.com", "holdfast-system", "other"),
 		},
@@ -360,7 +360,7 @@ func TestCAReachesEveryEntryOfOursAndNoOther(t *testing.T) {
 	}
 	admission := e.client.AdmissionregistrationV1()
 	got := map[string]string{}
-	for _, name := range []string{"x-0-holdfast", "theirs"} {
+	for _, name := range []string{"x-0-holdfast", "unlabelled"} {
 		c, err := admission.MutatingWebhookConfigurations().Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -377,7 +377,7 @@ func TestCAReachesEveryEntryOfOursAndNoOther(t *testing.T) {
 		got[w.Name] = string(w.ClientConfig.CABundle)
 	}
 	want := map[string]string{
-		"pods.mutate.holdfast.dev": "CA", "workloads.mutate.holdfast.dev": "CA", "elsewhere.example.com": "", "a.example.com": "",
+		"pods.mutate.holdfast.dev": "CA", "workloads.mutate.holdfast.dev": "CA", "elsewhere.example.com": "", "a.example.com": "CA",
 		"pods.validate.holdfast.dev": "CA", "b.example.com": "",
 	}
 	for name := range want {

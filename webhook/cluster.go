@@ -24,14 +24,15 @@ import (
 )
 
 const (
-	// NameLabel marks the webhook configurations that are ours, whatever they are called; its value is Name.
+	// NameLabel marks what is ours, with the value Name. An entry that calls our Service is ours without it.
 	NameLabel = "app.kubernetes.io/name"
 	// Name is ours, in labels, metrics and as a field manager.
 	Name = "holdfast"
 
 	// quiet is how long changes gather before a new snapshot is made of them, counted from the first.
 	quiet = 100 * time.Millisecond
-	// lookAgain is how often it is checked whether a source that could not be read can be read now.
+	// lookAgain is how often it is checked whether a source that could not be read can be read now, and whether the API server
+	// is told to call us.
 	lookAgain = 10 * time.Second
 )
 
@@ -60,9 +61,11 @@ type Cluster struct {
 	all                         []*source
 	dirty                       chan struct{}
 	current                     atomic.Pointer[snapshot]
-	lastNotice                  string
-	onConfigurations            func() // set before Start; called after webhook configurations may have changed
-	liveLooks, failedLooks      func() // count, set before Start
+	lastNotice, lastProblem     string
+	onConfigurations            func()                                    // set before Start; called after webhook configurations may have changed
+	liveLooks, failedLooks      func()                                    // count, set before Start
+	trusts                      func(bundle []byte) bool                  // tells whether our certificate is good under a CA bundle; set before Start
+	called                      func(kind string, trusted, untrusted int) // counts the entries that call us; set before Start
 }
 
 // NewCluster prepares the informers; nothing is read before Start. self is the Service behind our webhook configurations.
@@ -71,6 +74,7 @@ func NewCluster(log logr.Logger, client kubernetes.Interface, known Knowledge, s
 	c := &Cluster{
 		log: log, client: client, known: known, self: self, dirty: make(chan struct{}, 1),
 		onConfigurations: nothing, liveLooks: nothing, failedLooks: nothing,
+		trusts: func([]byte) bool { return true }, called: func(string, int, int) {},
 	}
 	var errs []error
 	add := func(name string, informer toolscache.SharedIndexInformer, onChange func()) *source {
@@ -88,8 +92,7 @@ func NewCluster(log logr.Logger, client kubernetes.Interface, known Knowledge, s
 	c.services = add("services", coreinformers.NewServiceInformer(client, metav1.NamespaceAll, 0, none), nothing)
 	c.nodes = add("nodes", coreinformers.NewNodeInformer(client, 0, none), c.changed)
 	c.mutating = add("mutatingwebhookconfigurations", admissioninformers.NewMutatingWebhookConfigurationInformer(client, 0, none), c.changed)
-	c.validating = add("validatingwebhookconfigurations",
-		admissioninformers.NewFilteredValidatingWebhookConfigurationInformer(client, 0, none, labelled(NameLabel+"="+Name)), c.changed)
+	c.validating = add("validatingwebhookconfigurations", admissioninformers.NewValidatingWebhookConfigurationInformer(client, 0, none), c.changed)
 	for _, selector := range injectorDeployments() {
 		c.deployments = append(c.deployments, add("deployments ("+selector+")",
 			appsinformers.NewFilteredDeploymentInformer(client, metav1.NamespaceAll, 0, none, labelled(selector)), c.changed))
@@ -132,6 +135,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 			gathering = false
 			c.rebuild()
 		case <-again.C:
+			c.inspect()
 			if s := c.current.Load(); s != nil && len(s.missing) > 0 {
 				c.changed()
 			}

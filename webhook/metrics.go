@@ -19,6 +19,7 @@ type metrics struct {
 	failures     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
 	certificates prometheus.Gauge
+	entries      *prometheus.GaugeVec
 }
 
 // Reasons for which a request is let through unjudged.
@@ -46,6 +47,10 @@ func newMetrics() *metrics {
 		certificates: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: Name, Name: "certificate_not_after_seconds", Help: "When the certificate that is served ends, in seconds since 1970.",
 		}),
+		entries: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: Name, Name: "webhook_entries",
+			Help: "Entries of webhook configurations that call Holdfast, by whether they trust the certificate that it serves. None trusted means that it is not called.",
+		}, []string{"kind", "ca"}),
 	}
 }
 
@@ -64,10 +69,15 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.reviews, m.findings, m.remedies, m.lookups, m.failures, m.duration, m.certificates}
+	return []prometheus.Collector{m.reviews, m.findings, m.remedies, m.lookups, m.failures, m.duration, m.certificates, m.entries}
 }
 
 func (m *metrics) expires(at time.Time) { m.certificates.Set(float64(at.Unix())) }
+
+func (m *metrics) called(kind string, trusted, untrusted int) {
+	m.entries.WithLabelValues(kind, "trusted").Set(float64(trusted))
+	m.entries.WithLabelValues(kind, "untrusted").Set(float64(untrusted))
+}
 
 func (m *metrics) count(r *record) {
 	dry := strconv.FormatBool(r.dryRun)

@@ -104,7 +104,7 @@ func (s *selfSigned) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return nil, errNoCertificate
 }
 
-// Start keeps the certificate valid until the context ends. What goes wrong is logged and tried again.
+// Start keeps the certificate valid until the context ends. What goes wrong is logged once and tried again.
 func (s *selfSigned) Start(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
@@ -114,7 +114,7 @@ func (s *selfSigned) Start(ctx context.Context) error {
 	defer func() { <-done }()
 	timer := time.NewTimer(longWait)
 	defer timer.Stop()
-	wait := firstWait
+	wait, last := firstWait, ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,10 +125,13 @@ func (s *selfSigned) Start(ctx context.Context) error {
 		next, err := s.reconcile(ctx)
 		switch {
 		case err == nil:
-			wait = firstWait
+			wait, last = firstWait, ""
 		case errors.Is(err, context.Canceled):
 		default:
-			s.log.Error(err, "the serving certificate is not in order yet", "retryIn", wait.String())
+			if err.Error() != last {
+				s.log.Error(err, "the certificate, or what the webhook configurations know of it, is not in order yet")
+			}
+			last = err.Error()
 			next, wait = wait, min(2*wait, longWait)
 		}
 		timer.Reset(next)

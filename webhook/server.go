@@ -106,10 +106,13 @@ func newServer(log logr.Logger, o Options, now func() time.Time) (*server, error
 	s.cluster.liveLooks = s.metrics.lookups.WithLabelValues("live").Inc
 	s.cluster.failedLooks = s.metrics.lookups.WithLabelValues("failed").Inc
 
+	s.cluster.called = s.metrics.called
+
 	certificates, err := s.certificates(log.WithName("certificates"), client, o, now)
 	if err != nil {
 		return nil, err
 	}
+	s.cluster.trusts = func(bundle []byte) bool { return trusted(certificates, bundle, service, now()) }
 	s.manager, err = manager.New(o.Cluster, manager.Options{
 		Logger: log,
 		WebhookServer: ctrlwebhook.NewServer(ctrlwebhook.Options{
