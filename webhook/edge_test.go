@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type edge struct {
 	metrics  *metrics
 	url      string
 	logged   *safeBuffer
+	draining atomic.Bool
 }
 
 type safeBuffer struct {
@@ -104,7 +106,7 @@ func newEdge(t *testing.T, o edgeOptions) *edge {
 	}
 	e.reviewer = newReviewer(e.logged.logger(), e.cluster, c, catalogue, o.audit, self.Namespace, e.metrics, time.Now)
 	mux := http.NewServeMux()
-	for path, handler := range e.reviewer.handlers() {
+	for path, handler := range e.reviewer.handlers(&e.draining) {
 		mux.Handle(path, handler)
 	}
 	server := httptest.NewServer(mux)

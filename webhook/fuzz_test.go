@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func FuzzReview(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	handlers := newReviewer(logr.Discard(), cluster, c, catalogue, false, "holdfast-system", newMetrics(), time.Now).handlers()
+	handlers := newReviewer(logr.Discard(), cluster, c, catalogue, false, "holdfast-system", newMetrics(), time.Now).handlers(&atomic.Bool{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var in admissionv1.AdmissionReview
 		understood := json.Unmarshal(raw, &in) == nil && in.Request != nil

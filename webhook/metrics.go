@@ -27,6 +27,8 @@ const (
 	failedPanic    = "panic"
 	failedDecode   = "decode"
 	failedDeadline = "deadline"
+	failedTooLarge = "too_large"
+	failedBusy     = "busy"
 )
 
 func newMetrics() *metrics {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -126,7 +127,7 @@ func newServer(log logr.Logger, o Options, now func() time.Time) (*server, error
 	}
 	hooks := s.manager.GetWebhookServer() // the manager starts it because it was asked for
 	r := newReviewer(log.WithName("review"), s.cluster, o.Configuration, catalogue, o.Audit, o.Namespace, s.metrics, now)
-	for path, handler := range r.handlers() {
+	for path, handler := range r.handlers(&s.draining) {
 		hooks.Register(path, handler)
 	}
 	return s, errors.Join(s.manager.Add(s.cluster), s.manager.Add(certificates), s.checks(hooks, certificates))
@@ -205,22 +206,14 @@ func explained(log logr.Logger, name string, check healthz.Checker) healthz.Chec
 	}
 }
 
-// handlers are what the webhook server answers with, by path.
-func (r *reviewer) handlers() map[string]http.Handler {
-	return map[string]http.Handler{
-		MutatePath:   withDeadline(&admission.Webhook{Handler: r.handle(MutatePath, r.mutate)}),
-		ValidatePath: withDeadline(&admission.Webhook{Handler: r.handle(ValidatePath, r.validate)}),
+// handlers are what the webhook server answers with, by path; draining tells that it was told to end.
+func (r *reviewer) handlers(draining *atomic.Bool) map[string]http.Handler {
+	room := semaphore.NewWeighted(maxAtOnce)
+	taken := func(next http.Handler) http.Handler {
+		return &intake{log: r.log, metrics: r.metrics, draining: draining, room: room, next: next}
 	}
-}
-
-// withDeadline passes the API server's own deadline on, which it states in the URL: an answer after it is for nobody.
-func withDeadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if timeout, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && timeout > 0 {
-			ctx, cancel := context.WithTimeout(r.Context(), timeout)
-			defer cancel()
-			r = r.WithContext(ctx)
-		}
-		next.ServeHTTP(w, r)
-	})
+	return map[string]http.Handler{
+		MutatePath:   taken(&admission.Webhook{Handler: r.handle(MutatePath, r.mutate)}),
+		ValidatePath: taken(&admission.Webhook{Handler: r.handle(ValidatePath, r.validate)}),
+	}
 }
