@@ -26,8 +26,16 @@ import (
 // endpoints are where the server listens, HOST:PORT each.
 type endpoints struct{ webhook, health, metrics string }
 
-// run starts the server as the Deployment's container says, as its ServiceAccount, with the shipped RBAC.
+// run starts the server and puts it behind the Service.
 func (i *Installation) run(ctx context.Context, o Options) error {
+	if err := i.start(ctx, o); err != nil || i.host == nil {
+		return err
+	}
+	return i.cluster.Expose(ctx, i.namespace, i.service, i.host.Addr(), i.ports)
+}
+
+// start starts the server as the Deployment's container says, as its ServiceAccount, with the shipped RBAC.
+func (i *Installation) start(ctx context.Context, o Options) error {
 	account, err := i.cluster.ServiceAccountConfig(ctx, i.namespace, i.account)
 	if err != nil {
 		return err
@@ -57,13 +65,8 @@ func (i *Installation) run(ctx context.Context, o Options) error {
 		cmd = exec.CommandContext(life, o.Binary, args...)
 	}
 	cmd.Env = append(os.Environ(), i.environment()...)
-	if i.process, err = controlplane.StartProcess(cmd, "holdfast", i.LogPath()); err != nil {
-		return err
-	}
-	if i.host == nil {
-		return nil
-	}
-	return i.cluster.Expose(ctx, i.namespace, i.service, i.host.Addr(), i.ports)
+	i.process, err = controlplane.StartProcess(cmd, "holdfast", i.LogPath())
+	return err
 }
 
 // configuration writes the ConfigMap's file to where the server can read it.
@@ -115,12 +118,8 @@ func (i *Installation) environment() []string {
 
 // called waits until the server is ready and the API server calls both of its webhooks.
 func (i *Installation) called(ctx context.Context) error {
-	var unready error
-	if err := i.until(ctx, "the server to be ready", func() bool {
-		unready = get(ctx, "http://"+i.local.health+"/readyz?verbose")
-		return unready == nil
-	}); err != nil {
-		return errors.Join(err, unready)
+	if err := i.ready(ctx); err != nil {
+		return err
 	}
 	const namespace = "holdfast-harness"
 	if err := i.cluster.CreateNamespace(ctx, namespace, map[string]string{"holdfast.dev/mode": "audit"}); err != nil {
@@ -148,6 +147,19 @@ func (i *Installation) called(ctx context.Context) error {
 		}
 		return err == nil && mutated && validated && !failed
 	})
+}
+
+// ready waits until the server says that it is.
+func (i *Installation) ready(ctx context.Context) error {
+	var unready error
+	err := i.until(ctx, "the server to be ready", func() bool {
+		unready = get(ctx, "http://"+i.local.health+"/readyz?verbose")
+		return unready == nil
+	})
+	if err != nil {
+		return errors.Join(err, unready)
+	}
+	return nil
 }
 
 func (i *Installation) until(ctx context.Context, what string, ok func() bool) error {
@@ -210,6 +222,38 @@ func (i *Installation) Resume(ctx context.Context, o Options) error {
 		return err
 	}
 	return i.called(ctx)
+}
+
+// Replace does what a rolling update does: it starts another server on a host of its own, tells the old one to end once the
+// new one is ready, and puts the new one behind the Service at that moment. It returns when the old one is gone, and needs
+// what controlplane.Root asks for.
+func (i *Installation) Replace(ctx context.Context, o Options) (err error) {
+	if i.host == nil {
+		return controlplane.Root()
+	}
+	old, host, local := i.process, i.host, i.local
+	if i.host, err = controlplane.NewHost(ctx, "holdfast"); err != nil {
+		i.host = host
+		return fmt.Errorf("replace holdfast: %w", err)
+	}
+	if err = i.start(ctx, o); err == nil {
+		if err = i.ready(ctx); err != nil {
+			i.Kill()
+		}
+	}
+	if err != nil { // the old one goes on
+		err = errors.Join(fmt.Errorf("replace holdfast: %w", err), i.host.Close())
+		i.process, i.host, i.local = old, host, local
+		return err
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		old.Stop(startTimeout)
+	}()
+	err = i.cluster.Expose(ctx, i.namespace, i.service, i.host.Addr(), i.ports)
+	<-gone
+	return errors.Join(err, host.Close())
 }
 
 // Stop ends the server and removes what Install applied.
