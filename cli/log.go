@@ -40,7 +40,9 @@ func newLogger(w io.Writer, level string) (logr.Logger, error) {
 // so itself, when that changes.
 type withoutProbes struct{ zapcore.Core }
 
-func (c withoutProbes) With(fields []zapcore.Field) zapcore.Core { return withoutProbes{c.Core.With(fields)} }
+func (c withoutProbes) With(fields []zapcore.Field) zapcore.Core {
+	return withoutProbes{c.Core.With(fields)}
+}
 
 func (c withoutProbes) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if e.LoggerName == "controller-runtime.healthz" && e.Level == zapcore.InfoLevel {
