@@ -291,6 +291,28 @@ func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
 	}
 }
 
+// TestNamespaceOfYourOwn leaves the Namespace out, and nothing that follows from its name.
+func TestNamespaceOfYourOwn(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "outer", map[string]string{
+		"inner": "resources: [../manifests/overlays/cluster-wide]\nnamespace: other\n",
+		"outer": "resources: [../inner]\ncomponents: [../manifests/components/istio, ../manifests/components/own-namespace]\n",
+	})
+	if got := all[corev1.Namespace](t, objects, "Namespace"); len(got) > 0 {
+		t.Errorf("got Namespace %s, want none", got[0].Name)
+	}
+	for _, e := range entries(t, objects) {
+		if s := e.ClientConfig.Service; s.Namespace != "other" {
+			t.Errorf("%s: got Service in %s, want other", e.Name, s.Namespace)
+		}
+		for _, x := range e.NamespaceSelector.MatchExpressions {
+			if want := []string{"kube-system", "kube-public", "kube-node-lease", "cert-manager", "other"}; x.Key == "kubernetes.io/metadata.name" && !slices.Equal(x.Values, want) {
+				t.Errorf("%s: namespaces that are left out: got %v, want %v", e.Name, x.Values, want)
+			}
+		}
+	}
+}
+
 // checkCertificates holds what cert-manager is asked for: a serving certificate of a CA that outlives it.
 func checkCertificates(t *testing.T, objects resmap.ResMap) {
 	t.Helper()
