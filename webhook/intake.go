@@ -64,7 +64,7 @@ func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if size < 0 { // the API server always tells
 		size = maxReview
 	}
-	if in.enter(ctx, size, timeout/2) != nil {
+	if in.enter(ctx, size, timeout-timeout/4) != nil {
 		in.decline(w, r, failedBusy, "too many large reviews at once")
 		return
 	}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -74,6 +75,10 @@ func refused(err error) string {
 	return ""
 }
 
+// leaving is how long the end of an informer is waited for. Where the API server cannot be reached, client-go sleeps out its
+// pause between two tries, half a minute and more, whatever the context says.
+const leaving = time.Second
+
 // run keeps the source up to date until the context ends. It calls onSync once everything was read for the first time.
 func (s *source) run(ctx context.Context, onSync func()) {
 	go func() {
@@ -83,7 +88,22 @@ func (s *source) run(ctx context.Context, onSync func()) {
 		case <-ctx.Done():
 		}
 	}()
-	s.informer.RunWithContext(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.informer.RunWithContext(ctx)
+	}()
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	patience := time.NewTimer(leaving)
+	defer patience.Stop()
+	select {
+	case <-ended:
+	case <-patience.C:
+	}
 }
 
 // missing names the source and the reason while it cannot be read, else it is "".
