@@ -6,6 +6,7 @@
 package injectors
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,8 +42,9 @@ type Injector struct {
 
 	// Owns tells whether a registered webhook is this injector's, and of which revision.
 	Owns func(h *Hook) (revision string, ok bool)
-	// Read reads the settings of one revision.
-	Read func(src *Sources, revision string) *Settings
+	// Read reads the settings of one revision, from the objects that Reads names.
+	Read  func(src *Sources, revision string) *Settings
+	Reads Reads
 
 	// Marked tells whether the injector has run on the pod: it left its mark.
 	Marked func(t *Target) bool
@@ -64,6 +66,14 @@ type Injector struct {
 	First func(t *Target) string
 	// ReadsFirstContainer tells whether what the injector does to this pod depends on which container is the first.
 	ReadsFirstContainer func(t *Target) bool
+}
+
+// Reads names the objects in which an injector keeps its settings, and what of them matters: nothing else is kept.
+type Reads struct {
+	Deployments []string // label selectors
+	Environment []string // of the Deployments' containers: beginnings of variable names
+	ConfigMaps  []string // beginnings of names, in the namespaces of meshes
+	Keys        []string // of the ConfigMaps
 }
 
 // Hold is how a pod asks its mesh that the app waits for the proxy.
@@ -139,6 +149,42 @@ func NewCatalogue(all ...*Injector) *Catalogue {
 // Builtin returns the injectors that Holdfast knows by itself, in the order of the documentation.
 func Builtin() []*Injector {
 	return []*Injector{Istio(), Vault(), OpenBao()}
+}
+
+// Deployments returns the label selectors of all Deployments in which settings are kept, each once.
+func (c *Catalogue) Deployments() []string {
+	var out []string
+	for _, i := range c.All {
+		for _, selector := range i.Reads.Deployments {
+			if !slices.Contains(out, selector) {
+				out = append(out, selector)
+			}
+		}
+	}
+	return out
+}
+
+// ReadsVariable tells whether settings may be in the environment variable.
+func (c *Catalogue) ReadsVariable(name string) bool {
+	return c.reads(func(r *Reads) []string { return r.Environment }, name)
+}
+
+// ReadsConfigMap tells whether settings may be in the ConfigMap, and returns the keys in which they are.
+func (c *Catalogue) ReadsConfigMap(name string) (keys []string) {
+	for _, i := range c.All {
+		if begins(i.Reads.ConfigMaps, name) {
+			keys = append(keys, i.Reads.Keys...)
+		}
+	}
+	return keys
+}
+
+func (c *Catalogue) reads(list func(*Reads) []string, name string) bool {
+	return slices.ContainsFunc(c.All, func(i *Injector) bool { return begins(list(&i.Reads), name) })
+}
+
+func begins(prefixes []string, name string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // Annotation returns what is known of an annotation key.

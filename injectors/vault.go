@@ -73,6 +73,10 @@ func vaultLike(v vault) *Injector {
 	v.First = func(t *Target) string { d, _ := v.spoken(t); return d.first }
 	v.Owns = v.owns
 	v.Read = v.read
+	v.Reads.Environment = []string{"AGENT_INJECT_", "NAMESPACE"}
+	for _, name := range v.deployments {
+		v.Reads.Deployments = append(v.Reads.Deployments, nameLabel+"="+name)
+	}
 	v.Marked = v.marked
 	v.Wants = v.wants
 	v.Inject = v.injects

@@ -36,11 +36,6 @@ const (
 	lookAgain = 10 * time.Second
 )
 
-// injectorDeployments selects the Deployments of injectors that keep settings in their environment.
-func injectorDeployments() []string {
-	return []string{"app=istiod", "app.kubernetes.io/name in (vault-agent-injector, openbao-agent-injector)"}
-}
-
 // Knowledge is what the configuration adds to what can be read of the cluster.
 type Knowledge struct {
 	Catalogue      *injectors.Catalogue
@@ -78,7 +73,7 @@ func NewCluster(log logr.Logger, client kubernetes.Interface, known Knowledge, s
 	}
 	var errs []error
 	add := func(name string, informer toolscache.SharedIndexInformer, onChange func()) *source {
-		s, err := newSource(log, name, informer, strip, differs, onChange)
+		s, err := newSource(log, name, informer, stripper{known.Catalogue}.strip, differs, onChange)
 		errs = append(errs, err)
 		c.all = append(c.all, s)
 		return s
@@ -93,7 +88,7 @@ func NewCluster(log logr.Logger, client kubernetes.Interface, known Knowledge, s
 	c.nodes = add("nodes", coreinformers.NewNodeInformer(client, 0, none), c.changed)
 	c.mutating = add("mutatingwebhookconfigurations", admissioninformers.NewMutatingWebhookConfigurationInformer(client, 0, none), c.changed)
 	c.validating = add("validatingwebhookconfigurations", admissioninformers.NewValidatingWebhookConfigurationInformer(client, 0, none), c.changed)
-	for _, selector := range injectorDeployments() {
+	for _, selector := range known.Catalogue.Deployments() {
 		c.deployments = append(c.deployments, add("deployments ("+selector+")",
 			appsinformers.NewFilteredDeploymentInformer(client, metav1.NamespaceAll, 0, none, labelled(selector)), c.changed))
 	}

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"maps"
-	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,8 +12,11 @@ import (
 	"holdfast.dev/holdfast/injectors"
 )
 
-// strip reduces an object to what is read of it, before a cache keeps it.
-func strip(object any) (any, error) {
+// stripper reduces objects to what is read of them, by the catalogue's word.
+type stripper struct{ catalogue *injectors.Catalogue }
+
+// strip reduces an object before a cache keeps it.
+func (s stripper) strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Namespace:
 		return &corev1.Namespace{ObjectMeta: bare(&o.ObjectMeta, true)}, nil
@@ -25,9 +27,9 @@ func strip(object any) (any, error) {
 		n.Status.NodeInfo.KubeletVersion = o.Status.NodeInfo.KubeletVersion
 		return n, nil
 	case *corev1.ConfigMap:
-		return stripConfigMap(o), nil
+		return s.configMap(o), nil
 	case *appsv1.Deployment:
-		return stripDeployment(o), nil
+		return s.deployment(o), nil
 	case *admissionregistrationv1.MutatingWebhookConfiguration:
 		o.ManagedFields = nil
 		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
@@ -60,13 +62,10 @@ func stripService(o *corev1.Service) *corev1.Service {
 	return s
 }
 
-// stripConfigMap keeps the data of a mesh's own ConfigMaps, and of those only the keys that hold settings.
-func stripConfigMap(o *corev1.ConfigMap) *corev1.ConfigMap {
+// configMap keeps the data of a mesh's own ConfigMaps, and of those only the keys that hold settings.
+func (s stripper) configMap(o *corev1.ConfigMap) *corev1.ConfigMap {
 	c := &corev1.ConfigMap{ObjectMeta: bare(&o.ObjectMeta, false)}
-	if o.Name != "istio" && !strings.HasPrefix(o.Name, "istio-") {
-		return c
-	}
-	for _, key := range [...]string{"mesh", "values", "config"} {
+	for _, key := range s.catalogue.ReadsConfigMap(o.Name) {
 		if value, ok := o.Data[key]; ok {
 			if c.Data == nil {
 				c.Data = map[string]string{}
@@ -77,14 +76,14 @@ func stripConfigMap(o *corev1.ConfigMap) *corev1.ConfigMap {
 	return c
 }
 
-// stripDeployment keeps the labels, and the images and literal environments of the containers.
-func stripDeployment(o *appsv1.Deployment) *appsv1.Deployment {
+// deployment keeps the labels, and of the containers the images and the literal values that are read.
+func (s stripper) deployment(o *appsv1.Deployment) *appsv1.Deployment {
 	d := &appsv1.Deployment{ObjectMeta: bare(&o.ObjectMeta, false)}
 	d.Labels = o.Labels
 	for i := range o.Spec.Template.Spec.Containers {
 		c := corev1.Container{Image: o.Spec.Template.Spec.Containers[i].Image}
 		for _, e := range o.Spec.Template.Spec.Containers[i].Env {
-			if e.ValueFrom == nil {
+			if e.ValueFrom == nil && s.catalogue.ReadsVariable(e.Name) {
 				c.Env = append(c.Env, e)
 			}
 		}
