@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type demo struct {
 	rows             []row
 }
 
-// row of the summary.
+// row of the summary. Without an outcome it takes that of its scene.
 type row struct{ outcome, pod, happened string }
 
 // errInterrupted is what run returns where its context ended before the last scene.
@@ -96,7 +97,7 @@ func (d *demo) play(ctx context.Context, scenes []scene) error {
 			d.answer(err.Error())
 		}
 		for _, r := range rows {
-			r.outcome = s.outcome
+			r.outcome = cmp.Or(r.outcome, s.outcome)
 			d.rows = append(d.rows, r)
 		}
 	}

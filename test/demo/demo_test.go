@@ -55,7 +55,7 @@ func TestDemo(t *testing.T) {
 	want := []string{
 		"stuck without/web",
 		"fixed enforced/web", "fixed enforced-cni/web",
-		"refused enforced-cni/dns", "refused enforced-cni/outside", "refused enforced-cni/outside", "refused older/outside",
+		"refused enforced-cni/dns", "refused enforced-cni/outside", "mended enforced-cni/outside", "refused older/outside",
 		"warned warned/web", "audited audited/web",
 		"left-alone enforced/alone", "left-alone enforced/native",
 	}

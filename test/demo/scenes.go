@@ -36,8 +36,8 @@ func after() []scene {
 			its new pods are, and their ReplicaSet says so.`, red, refusedLater},
 		{"warned", "mode warn: said to the client, nothing touched", "", yellow, warned},
 		{"audited", "mode audit: recorded, nothing touched, nothing said", "", bold, audited},
-		{"left alone", "pods that need nothing", `In a namespace with mode enforce: one pod without mesh and Vault, and one whose proxy is a native sidecar,
-			which serves before Vault's container starts.`, green, alone},
+		{"left alone", "pods that need nothing", `In a namespace with mode enforce: one pod without mesh and Vault, and one whose proxy is a native sidecar
+			(istio-proxy*: the star marks an init container that keeps running), which serves before Vault's container starts.`, green, alone},
 	}
 }
 
@@ -155,7 +155,7 @@ func refusedOwner(ctx context.Context, d *demo) ([]row, error) {
 	}
 	return []row{
 		{pod: "enforced-cni/outside", happened: "refused: HF101, to whoever creates the Deployment"},
-		{pod: "enforced-cni/outside", happened: "admitted with the annotation that HF101 asks for"},
+		{outcome: "mended", pod: "enforced-cni/outside", happened: "admitted with the annotation that HF101 asks for"},
 	}, nil
 }
 
