@@ -12,9 +12,8 @@ import (
 
 // Exit codes, the same for every command.
 const (
-	ExitOK       = 0
-	ExitFindings = 1 // findings at or above --fail-on
-	ExitFailed   = 2 // the command could not run
+	ExitOK     = 0
+	ExitFailed = 2 // the command could not run; 1 is for commands that find something
 )
 
 // Run runs the command that the arguments name and returns the exit code of the process. Results go to stdout, everything

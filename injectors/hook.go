@@ -17,7 +17,6 @@ type Hook struct {
 	Service       string            // namespace/name, or "" for a URL
 	Path          string            // of the service
 	Reinvoked     bool              // reinvocationPolicy: IfNeeded
-	Ignored       bool              // failurePolicy: Ignore
 	// Conditional tells that it has matchConditions: whether it is called cannot be said without evaluating them.
 	Conditional bool
 
@@ -85,7 +84,6 @@ func newHook(c *admissionregistrationv1.MutatingWebhookConfiguration, w *admissi
 		Name:          w.Name,
 		Labels:        c.Labels,
 		Reinvoked:     w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy,
-		Ignored:       w.FailurePolicy != nil && *w.FailurePolicy == admissionregistrationv1.Ignore,
 		Conditional:   len(w.MatchConditions) > 0,
 		Namespaces:    namespaces,
 		Objects:       objects,

@@ -139,16 +139,3 @@ func (p *Plan) Add(s Step, front bool) {
 	}
 	*list = append(*list, s)
 }
-
-// Take removes the injector's containers with the given role from the plan and returns the first of them.
-func (p *Plan) Take(injector *Injector, role Role) (Step, bool) {
-	for _, list := range [...]*[]Step{&p.Inits, &p.Mains} {
-		for i := range *list {
-			if s := (*list)[i]; s.Injector == injector && s.Role == role {
-				*list = slices.Delete(*list, i, i+1)
-				return s, true
-			}
-		}
-	}
-	return Step{}, false
-}

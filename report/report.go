@@ -80,17 +80,24 @@ type Finding struct {
 	Fix       string   `json:"fix,omitempty"`       // an imperative with the line to paste
 }
 
-// String is the finding as a client sees it, within MaxRunes:
+// Text is the finding in full, for where nobody cuts it: refusals.
+func (f *Finding) Text() string {
+	if f.Fix == "" {
+		return f.Code + " " + f.Object + ": " + f.Message
+	}
+	return f.Code + " " + f.Object + ": " + f.Message + " " + f.Fix
+}
+
+// String is the finding as a client sees it in a warning, within MaxRunes:
 //
 //	HF101 Pod/web: "vault-agent-init" (initContainers[2]) needs the network, cut by "istio-init" (initContainers[1]). Annotate: ...
 func (f *Finding) String() string {
-	head := f.Code + " " + f.Object + ": "
+	if s := f.Text(); fits(s) {
+		return s
+	}
 	tail := ""
 	if f.Fix != "" {
 		tail = " " + f.Fix
-	}
-	if s := head + f.Message + tail; fits(s) {
-		return s
 	}
 	// Long names are what makes a finding long: the middle of the object's name goes first, then the end of the cause.
 	// The fix is what the reader came for and is kept as long as there is room for it.
@@ -98,7 +105,7 @@ func (f *Finding) String() string {
 	if kind, name, ok := strings.Cut(object, "/"); ok {
 		object = kind + "/" + Shorten(name, 40)
 	}
-	head = f.Code + " " + Shorten(object, 80) + ": "
+	head := f.Code + " " + Shorten(object, 80) + ": "
 	room := MaxRunes - runes(head) - runes(tail)
 	const least = 60
 	if room < least {

@@ -3,6 +3,7 @@ package validators
 import (
 	"slices"
 
+	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
 )
@@ -29,22 +30,41 @@ func proxyRace() Rule {
 }
 
 func (i *inspection) race(m *injectors.Mesh) {
-	severity, fix := i.severity, ""
-	if i.plan.Holdable(m) {
-		value, decided, err := m.Injector.Hold.Merge(i.target.Annotation(m.Injector.Hold.Key))
-		switch {
-		case err != nil:
-			severity, fix = report.Warning, "Make the annotation "+m.Injector.Hold.Key+" valid YAML or JSON: hold can then be added to it."
-		case !decided: // in single quotes: it is JSON
-			fix = "Annotate " + i.annotated() + ": " + m.Injector.Hold.Key + ": '" + value + "'"
-		}
-	}
+	severity, fix := i.advised(m)
 	for k := range i.plan.Mains {
 		if s := &i.plan.Mains[k]; s.Role == injectors.Own && i.plan.Network(s, injectors.Endpoint{}) != injectors.Open {
 			i.findAs(severity, s, i.at(s)+" may start before "+m.Injector.Title+"'s proxy serves: its first connections can be refused.", fix)
 			return
 		}
 	}
+}
+
+// advised says how bad the race is, and what to do. Where hold is wanted and cannot be added it takes a person.
+func (i *inspection) advised(m *injectors.Mesh) (report.Severity, string) {
+	if m.Injector.Hold == nil {
+		return i.severity, ""
+	}
+	value, decided, err := m.Injector.Hold.Merge(i.target.Annotation(m.Injector.Hold.Key))
+	switch wanted := i.config.Remedy(config.Hold) && i.target.Restarts(); {
+	case err != nil:
+		return report.Warning, "Make the annotation " + m.Injector.Hold.Key + " valid YAML or JSON: hold can then be added to it."
+	case decided:
+		return i.severity, ""
+	case !i.plan.Holdable(m) && wanted:
+		return report.Warning, "Hold would do harm or nothing here; use a native sidecar."
+	case !i.plan.Holdable(m):
+		return i.severity, ""
+	case i.tooLateToHold(m) && wanted:
+		return report.Warning, "Give Holdfast's webhook configuration a name that sorts before " + m.Injector.Title + "'s, or annotate what makes the pod: " + m.Injector.Hold.Key + ": '" + value + "'"
+	}
+	// In single quotes: it is JSON.
+	return i.severity, "Annotate " + i.annotated() + ": " + m.Injector.Hold.Key + ": '" + value + "'"
+}
+
+// tooLateToHold tells that Holdfast is called when the mesh's webhook has run for good.
+func (i *inspection) tooLateToHold(m *injectors.Mesh) bool {
+	called := slices.ContainsFunc(i.target.Namespace.Hooks, func(h *injectors.Hook) bool { return h.Self })
+	return called && !m.Coming && !m.Again && !i.plan.Follows(m.Injector)
 }
 
 // lostIn tells whether the mesh's proxy is a native sidecar that is one no more: what is wrong then is not a race.

@@ -2,6 +2,7 @@ package validators
 
 import (
 	"net/netip"
+	"slices"
 
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
@@ -21,7 +22,7 @@ func wideExemption() Rule {
 			for k := range i.plan.Meshes {
 				m := &i.plan.Meshes[k]
 				for _, p := range m.Capture.Exclude {
-					if p.Bits() == 0 {
+					if p.Bits() == 0 || i.wider(m, p) {
 						i.wide(m, injectors.ExcludeCIDRs, p.String())
 					}
 				}
@@ -33,6 +34,30 @@ func wideExemption() Rule {
 			}
 		},
 	}
+}
+
+// wider tells whether the pod itself exempts a range for the sake of one address in it, to which a container connects that is
+// known to need the network. A range that the configuration names is what that container needs.
+func (i *inspection) wider(m *injectors.Mesh, p netip.Prefix) bool {
+	a := m.Injector.Annotation(injectors.ExcludeCIDRs)
+	if a == nil || p.IsSingleIP() {
+		return false
+	}
+	if _, own := i.target.Meta.Annotations[a.Key]; !own {
+		return false
+	}
+	for k := range i.plan.Inits {
+		s := &i.plan.Inits[k]
+		if s.Role != injectors.Dialer || s.Injector != nil && slices.Contains(i.config.Ranges(s.Injector.Name), p) {
+			continue
+		}
+		for _, to := range s.To {
+			if slices.ContainsFunc(to.Addrs, p.Contains) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (i *inspection) wide(m *injectors.Mesh, means injectors.Meaning, what string) {

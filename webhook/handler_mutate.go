@@ -65,10 +65,17 @@ func dryRun(req *admission.Request) bool { return req.DryRun != nil && *req.DryR
 
 // note makes the record of a review.
 func (r *reviewer) note(s *subject, req *admission.Request, decision string, findings []report.Finding) *record {
-	return &record{
+	n := &record{
 		operation: string(req.Operation), kind: s.target.Kind, namespace: req.Namespace, object: s.target.String(),
 		mode: s.mode, decision: decision, findings: findings, dryRun: dryRun(req),
 	}
+	if exempt := s.target.Annotation(config.ExemptAnnotation); exempt != "" && r.config.ExemptAnnotations {
+		n.exempt = exempt
+		if reason := s.target.Annotation(config.ExemptReasonAnnotation); reason != "" {
+			n.exempt += " (" + reason + ")"
+		}
+	}
+	return n
 }
 
 // finish writes the record down, and puts it on the answer for the API server's audit log.

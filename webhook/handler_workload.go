@@ -22,6 +22,7 @@ func (r *reviewer) validateWorkload(s *subject, req *admission.Request) admissio
 	refuses := refusing(findings) && !s.update && r.config.Workloads == config.RefuseWorkloads
 
 	n := r.note(s, req, admitted, findings)
+	n.doubts = plan.Doubts
 	out := allow()
 	switch {
 	case s.mode == config.Enforce && refuses:

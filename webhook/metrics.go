@@ -41,7 +41,7 @@ func newMetrics() *metrics {
 		findings: counter("findings_total", "Findings, by code.", "code", "severity", "mode", "dry_run"),
 		remedies: counter("remedies_total", "Remedies applied, or in the modes warn and audit those that enforce would have applied.", "remedy", "mode", "dry_run"),
 		lookups:  counter("namespace_lookups_total", "Namespaces that the cache did not hold, by how the live look at them ended. A failed one counts as audit.", "result"),
-		failures: counter("failures_total", "Requests let through unjudged, by reason.", "reason"),
+		failures: counter("failures_total", "Requests that were not judged as they should be, by reason: admitted unjudged, or (missed) refused although they could have been put right.", "reason"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: Name, Name: "review_duration_seconds", Help: "Time to answer a request, decoding included.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1},

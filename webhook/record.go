@@ -27,6 +27,8 @@ const (
 	auditRemedies = "remedies"
 	auditPatch    = "patch"
 	auditCures    = "cures"
+	auditExempt   = "exempt"
+	auditDoubts   = "doubts"
 	// The mutating webhook may be called twice for one object, and the API server keeps the first value of a key alone: what
 	// is done before injectors that are still to come stands under one key, what is done after them under another.
 	auditFirst = "first"
@@ -49,6 +51,8 @@ type record struct {
 	cures             []report.Finding // what the remedies would have put right
 	remedies          []string
 	patch             []byte
+	exempt            string   // from which rules the object is exempt, and why
+	doubts            []string // what a prediction that is not certain rests on
 	dryRun            bool
 }
 
@@ -60,6 +64,12 @@ func (r *record) annotations() map[string]string {
 	}
 	if len(r.cures) > 0 {
 		out[auditCures] = places(r.cures)
+	}
+	if r.exempt != "" {
+		out[auditExempt] = report.Shorten(r.exempt, report.MaxRunes)
+	}
+	if len(r.doubts) > 0 {
+		out[auditDoubts] = report.Shorten(strings.Join(r.doubts, "; "), 4*report.MaxRunes)
 	}
 	if len(r.remedies) > 0 {
 		out[auditRemedies] = strings.Join(r.remedies, ",")

@@ -41,7 +41,7 @@ func patched(patch []byte) admission.Response {
 func refuse(name string, findings []report.Finding) admission.Response {
 	told := telling(findings)
 	var message strings.Builder
-	message.WriteString(told[0].String())
+	message.WriteString(told[0].Text())
 	switch n := len(told) - 1; n {
 	case 0:
 	case 1:
@@ -54,7 +54,7 @@ func refuse(name string, findings []report.Finding) admission.Response {
 	for i := range spelled {
 		f := &told[i]
 		if i > 0 {
-			message.WriteString("\n" + f.String())
+			message.WriteString("\n" + f.Text())
 		}
 		causes[i] = metav1.StatusCause{Type: metav1.CauseType(f.Code), Field: f.Path, Message: strings.TrimSpace(f.Message + " " + f.Fix)}
 	}
