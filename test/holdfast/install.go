@@ -1,5 +1,6 @@
 // Package holdfast installs Holdfast's shipped manifests in a control plane of test/controlplane and runs the real binary
-// behind them: in a network namespace of its own behind the shipped Service, or, where there is no root, behind URLs.
+// behind them: in a network namespace of its own behind the shipped Service, or, where there is no root or a test wants it so,
+// behind URLs.
 package holdfast
 
 import (
@@ -39,6 +40,8 @@ type Options struct {
 	// Config is the configuration file; as shipped when empty.
 	Config string
 	Args   []string // more arguments for serve
+	// URLs has the API server call the webhooks by URL on loopback, as it always does where there is no root.
+	URLs bool
 	// Edit changes the rendered objects before they are applied; may be nil.
 	Edit func([]*unstructured.Unstructured)
 	Log  io.Writer
@@ -48,7 +51,7 @@ type Options struct {
 type Installation struct {
 	cluster *controlplane.Cluster
 	objects []*unstructured.Unstructured
-	host    *controlplane.Host // nil where there is no root
+	host    *controlplane.Host // nil where webhooks are called by URL
 	local   endpoints
 	// certificates is the folder of the certificate where webhooks are called by URL.
 	certificates string
@@ -139,7 +142,7 @@ func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Instal
 	if err := i.read(o.Config); err != nil {
 		return nil, err
 	}
-	if controlplane.Root() == nil {
+	if !o.URLs && controlplane.Root() == nil {
 		if i.host, err = controlplane.NewHost(ctx, "holdfast"); err != nil {
 			return nil, err
 		}

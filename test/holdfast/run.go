@@ -225,11 +225,11 @@ func (i *Installation) Resume(ctx context.Context, o Options) error {
 }
 
 // Replace does what a rolling update does: it starts another server on a host of its own, tells the old one to end once the
-// new one is ready, and puts the new one behind the Service at that moment. It returns when the old one is gone, and needs
-// what controlplane.Root asks for.
+// new one is ready, and puts the new one behind the Service at that moment. It returns when the old one is gone, and is an
+// error where webhooks are called by URL.
 func (i *Installation) Replace(ctx context.Context, o Options) (err error) {
 	if i.host == nil {
-		return controlplane.Root()
+		return errors.Join(errors.New("replace holdfast: its webhooks are called by URL, not through a Service"), controlplane.Root())
 	}
 	old, host, local := i.process, i.host, i.local
 	if i.host, err = controlplane.NewHost(ctx, "holdfast"); err != nil {

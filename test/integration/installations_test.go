@@ -2,8 +2,10 @@ package integration
 
 import (
 	"context"
+	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -52,6 +54,51 @@ func TestAuditServer(t *testing.T) {
 	s.install(t, holdfast.Options{Overlay: "opt-in", Args: []string{"--audit"}})
 	if pod := s.admitted(t, web("enforced", false)); order(pod) != truth.Table()[0].Order || pod.Annotations[mutators.AppliedAnnotation] != "" {
 		t.Errorf("got %s, applied %q: want the pod as it would have been", order(pod), pod.Annotations[mutators.AppliedAnnotation])
+	}
+}
+
+// TestByURL proves that Holdfast works where the API server calls it by URL, with a certificate that it is given.
+func TestByURL(t *testing.T) {
+	s := shared
+	row := truth.Table()[0]
+	s.istio(t, mode(row))
+	s.namespace(t, "plain", nil)
+	s.namespace(t, "enforced", map[string]string{config.ModeLabel: config.Enforce.String()})
+	s.install(t, holdfast.Options{Overlay: "opt-in", URLs: true})
+	s.onlyURLs(t)
+	s.judge(t, s.admitted(t, web("plain", false)), row.Verdicts())
+	pod := s.admitted(t, web("enforced", false))
+	if got := pod.Annotations[mutators.AppliedAnnotation]; got != wanted(row) {
+		t.Errorf("remedies: got %q, want %q (%s)", got, wanted(row), order(pod))
+	}
+	s.judge(t, pod, "DDP")
+	if s.rig != nil {
+		s.judge(t, pod, s.kernel(t, pod))
+	}
+}
+
+// onlyURLs proves that the API server finds every webhook of Holdfast by URL.
+func (s *suite) onlyURLs(t *testing.T) {
+	t.Helper()
+	mutating, err := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), "0-holdfast", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	validating, err := s.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), "holdfast", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := map[string]admissionregistrationv1.WebhookClientConfig{}
+	for i := range mutating.Webhooks {
+		clients[mutating.Webhooks[i].Name] = mutating.Webhooks[i].ClientConfig
+	}
+	for i := range validating.Webhooks {
+		clients[validating.Webhooks[i].Name] = validating.Webhooks[i].ClientConfig
+	}
+	for name, c := range clients {
+		if c.Service != nil || c.URL == nil || !strings.HasPrefix(*c.URL, "https://127.0.0.1:") {
+			t.Errorf("%s: got %+v, want a URL on loopback", name, c)
+		}
 	}
 }
 

@@ -18,8 +18,10 @@ func TestNameOrders(t *testing.T) {
 	const usual = "vault-agent-injector-cfg"
 	t.Cleanup(func() { s.renameVault(t, usual) })
 	for _, m := range modes() {
-		if m[0].Reinvoked {
-			continue // Istio mends the order itself; TestRows has it
+		if m[0].Reinvoked && (m[0].Native || !m[0].CNI) {
+			// Istio mends these itself: called again, it puts istio-init last, or its native sidecar first. Behind
+			// istio-validation, which stays first, it has nothing to mend with.
+			continue
 		}
 		t.Run(m[0].Mode(), func(t *testing.T) {
 			s.istio(t, mode(m[0]))

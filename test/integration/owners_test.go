@@ -136,26 +136,40 @@ func (s *suite) ended(t *testing.T) {
 func (s *suite) owned(t *testing.T, name string) {
 	t.Helper()
 	s.namespace(t, name, map[string]string{"holdfast.dev/mode": "enforce"})
+	s.cleared(t, name)
+}
+
+// cleared deletes a namespace's Deployments when the test is over.
+func (s *suite) cleared(t *testing.T, namespace string) {
+	t.Helper()
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		_ = s.client.AppsV1().Deployments(name).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+		_ = s.client.AppsV1().Deployments(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 	})
 }
 
 // kubectl runs the real one, and fails the test where it fails.
 func (s *suite) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
+	stdout, stderr, err := s.kubectlRun(t, args...)
+	if err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, stderr)
+	}
+	if stderr != "" {
+		t.Logf("kubectl %s: %s", strings.Join(args, " "), stderr)
+	}
+	return stdout
+}
+
+// kubectlRun runs the real one and returns what it writes: warnings of the API server are in stderr.
+func (s *suite) kubectlRun(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), s.binaries.Kubectl, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-	}
-	if stderr.Len() > 0 {
-		t.Logf("kubectl %s: %s", strings.Join(args, " "), stderr.String())
-	}
-	return stdout.String()
+	var out, diagnostics bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &diagnostics
+	err = cmd.Run()
+	return out.String(), diagnostics.String(), err
 }
 
 func (s *suite) apply(t *testing.T, file string, how ...string) {

@@ -30,7 +30,7 @@ const (
 // both would mean that the API server called a server that was already gone.
 func TestRollout(t *testing.T) {
 	if err := controlplane.Root(); err != nil {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
 		t.Skip("two servers behind one Service:", err)
