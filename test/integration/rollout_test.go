@@ -95,7 +95,7 @@ func (h *hammer) during(ctx context.Context, do func() error) error {
 
 func (h *hammer) once(ctx context.Context) {
 	h.created.Add(1)
-	pod, err := h.dryRun(ctx, h.pod)
+	pod, err := h.dryRun(ctx, h.pod.DeepCopy()) // the client writes into what it sends
 	fault := ""
 	switch {
 	case err != nil:
