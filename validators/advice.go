@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
 )
@@ -61,6 +62,10 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 			return i.annotate(first, "true")
 		}
 	}
+	if to.Named() && i.plan.Names(s) == injectors.No {
+		// An exempt address alone leads to HF106, one refusal after the other.
+		return addressNotName(i, s)
+	}
 	if fix := i.exempt(s, to, m); fix != "" {
 		return fix
 	}
@@ -115,6 +120,14 @@ func (i *inspection) extend(a *injectors.Annotation, m *injectors.Mesh, entries 
 		}
 	}
 	return i.annotate(a.Key, strings.Join(list, ","))
+}
+
+// addressNotName is what helps where names cannot be resolved either.
+func addressNotName(i *inspection, s *injectors.Step) string {
+	if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
+		return "Use an address, not a name, or switch on remedy exempt-identity."
+	}
+	return "Use an address, not a name."
 }
 
 // needs names the destination; names of hosts can be as long as everything else that is said.

@@ -1,7 +1,6 @@
 package validators
 
 import (
-	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/report"
 )
 
@@ -22,11 +21,7 @@ func deadDNS() Rule {
 				if !dns {
 					continue
 				}
-				fix := "Use an address, not a name."
-				if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
-					fix = "Use an address, not a name, or switch on remedy exempt-identity."
-				}
-				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), fix)
+				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), addressNotName(i, s))
 			}
 		},
 	}
