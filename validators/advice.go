@@ -52,15 +52,8 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 	case b.Proxy != nil && b.Proxy.LostSidecar():
 		return "Give " + i.at(b.Proxy) + " its restartPolicy: Always back."
 	}
-	if s.Injector != nil && s.Injector.First != nil {
-		first := s.Injector.First(i.target)
-		_, set := i.target.Meta.Annotations[first]
-		switch {
-		case set && m.Native == injectors.Yes:
-			return "Remove the annotation " + first + "."
-		case !set && m.CNI == injectors.No && m.Native == injectors.No:
-			return i.annotate(first, "true")
-		}
+	if fix := i.first(s, m); fix != "" {
+		return fix
 	}
 	if to.Named() && i.plan.Names(s) == injectors.No {
 		// An exempt address alone leads to HF106, one refusal after the other.
@@ -120,6 +113,22 @@ func (i *inspection) extend(a *injectors.Annotation, m *injectors.Mesh, entries 
 		}
 	}
 	return i.annotate(a.Key, strings.Join(list, ","))
+}
+
+// first is what the dialer's own switch can do; "" where that is nothing.
+func (i *inspection) first(s *injectors.Step, m *injectors.Mesh) string {
+	if s.Injector == nil || s.Injector.First == nil {
+		return ""
+	}
+	first := s.Injector.First(i.target)
+	_, set := i.target.Meta.Annotations[first]
+	switch {
+	case set && m.Native == injectors.Yes:
+		return "Remove the annotation " + first + "."
+	case !set && m.CNI == injectors.No && m.Native == injectors.No:
+		return i.annotate(first, "true")
+	}
+	return ""
 }
 
 // addressNotName is what helps where names cannot be resolved either.
