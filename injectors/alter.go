@@ -55,7 +55,7 @@ func (p *Plan) Held(injector *Injector) *Plan {
 // Follows tells whether a hook of the injector that matches the pod is called after ours, or again after it: what we write
 // on a pod's first pass it reads.
 func (p *Plan) Follows(injector *Injector) bool {
-	self := slices.IndexFunc(p.Target.Namespace.Hooks, func(h *Hook) bool { return h.Self })
+	self := Self(p.Target.Namespace.Hooks)
 	for i, h := range p.Target.Namespace.Hooks {
 		if h.Injector == injector && (i > self || h.Reinvoked) && h.Matches(p.Target.Meta.Labels) != No {
 			return true
@@ -68,7 +68,7 @@ func (p *Plan) Follows(injector *Injector) bool {
 // or nobody comes after it.
 func (p *Plan) SeenFinished() bool {
 	hooks := p.Target.Namespace.Hooks
-	self := slices.IndexFunc(hooks, func(h *Hook) bool { return h.Self })
+	self := Self(hooks)
 	if self < 0 || hooks[self].Reinvoked {
 		return true
 	}

@@ -115,6 +115,11 @@ func contains(list []string, want string) bool {
 	return slices.Contains(list, want) || slices.Contains(list, "*")
 }
 
+// Self returns the place of Holdfast's own hook among the hooks, -1 where it is not among them.
+func Self(hooks []*Hook) int {
+	return slices.IndexFunc(hooks, func(h *Hook) bool { return h.Self })
+}
+
 // In returns the hooks whose namespace selector matches, in order.
 func In(hooks []*Hook, namespaceLabels map[string]string) []*Hook {
 	var in []*Hook

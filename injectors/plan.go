@@ -41,27 +41,6 @@ type Step struct {
 	redirected, maybe, serving, lost uint8
 }
 
-// Field returns the path of the container in the list of the final pod: initContainers[1].
-func (p *Plan) Field(s *Step) string {
-	list, name := p.Inits, "initContainers"
-	if s.Phase == Main {
-		list, name = p.Mains, "containers"
-	}
-	for i := range list {
-		if &list[i] == s {
-			return name + "[" + itoa(i) + "]"
-		}
-	}
-	return name
-}
-
-func itoa(i int) string {
-	if i >= 0 && i < 10 {
-		return "0123456789"[i : i+1]
-	}
-	return itoa(i/10) + itoa(i%10)
-}
-
 // Mesh is one redirect in a pod.
 type Mesh struct {
 	Injector *Injector

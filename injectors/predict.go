@@ -15,7 +15,7 @@ func (p *Plan) predict(horizon Horizon) {
 	hooks := p.Target.Namespace.Hooks
 	recallable := false
 	if horizon == Rest {
-		if self := slices.IndexFunc(hooks, func(h *Hook) bool { return h.Self }); self >= 0 {
+		if self := Self(hooks); self >= 0 {
 			recallable = hooks[self].Reinvoked
 			hooks = hooks[self+1:]
 		}

@@ -63,7 +63,7 @@ func (i *inspection) advised(m *injectors.Mesh) (report.Severity, string) {
 
 // tooLateToHold tells that Holdfast is called when the mesh's webhook has run for good.
 func (i *inspection) tooLateToHold(m *injectors.Mesh) bool {
-	called := slices.ContainsFunc(i.target.Namespace.Hooks, func(h *injectors.Hook) bool { return h.Self })
+	called := injectors.Self(i.target.Namespace.Hooks) >= 0
 	return called && !m.Coming && !m.Again && !i.plan.Follows(m.Injector)
 }
 

@@ -41,10 +41,19 @@ func (r *reviewer) validate(s *subject, req *admission.Request) admission.Respon
 	outcome := mutators.Choose(plan, r.config, mutators.Hindsight)
 	findings := validators.Judge(outcome.Plan, r.config)
 	n := r.note(s, req, would(outcome, findings), findings)
-	r.foretell(n, plan, &outcome)
+	return r.foretold(s, n, plan, &outcome)
+}
+
+// foretold answers in warn and audit mode: the object goes in as it is.
+func (r *reviewer) foretold(s *subject, n *record, plan *injectors.Plan, outcome *mutators.Outcome) admission.Response {
+	asIs := n.findings
+	if outcome.Plan != plan {
+		asIs = validators.Judge(plan, r.config)
+	}
+	n.foretell(asIs, outcome)
 	out := allow()
 	if s.mode == config.Warn {
-		out.Warnings = r.warned(n, plan)
+		out.Warnings = n.warned(asIs, plan.Target)
 	}
 	return r.finish(n, out)
 }
@@ -78,12 +87,12 @@ func would(outcome mutators.Outcome, findings []report.Finding) string {
 
 // foretell notes what enforce mode would have changed, and what that would have cured. Of an object that it would have refused
 // nothing would have been left to change.
-func (r *reviewer) foretell(n *record, plan *injectors.Plan, outcome *mutators.Outcome) {
+func (n *record) foretell(asIs []report.Finding, outcome *mutators.Outcome) {
 	if n.decision != wouldChange {
 		return
 	}
 	n.remedies, n.patch = outcome.Remedies, outcome.Patch.JSON()
-	for _, f := range validators.Judge(plan, r.config) {
+	for _, f := range asIs {
 		if !slices.ContainsFunc(n.findings, func(left report.Finding) bool { return left.Code == f.Code && left.Container == f.Container }) {
 			n.cures = append(n.cures, f)
 		}
@@ -92,12 +101,12 @@ func (r *reviewer) foretell(n *record, plan *injectors.Plan, outcome *mutators.O
 
 // warned are the warnings in warn mode: what is wrong with the object as it goes in, and that enforce mode would have put it
 // right or refused it.
-func (r *reviewer) warned(n *record, plan *injectors.Plan) []string {
-	object := report.Shorten(plan.Target.String(), 80)
-	if plan.Target.Template() {
+func (n *record) warned(asIs []report.Finding, t *injectors.Target) []string {
+	object := report.Shorten(t.String(), 80)
+	if t.Template() {
 		object = "the pods of " + object
 	}
-	out := warnings(validators.Judge(plan, r.config))
+	out := warnings(asIs)
 	out = out[:min(len(out), maxWarnings-1)]
 	switch n.decision {
 	case wouldChange:
@@ -106,7 +115,7 @@ func (r *reviewer) warned(n *record, plan *injectors.Plan) []string {
 		if len(out) == 0 {
 			out = warnings(n.findings)
 		}
-		return append(out[:min(len(out), maxWarnings-1)], "mode enforce would refuse "+report.Shorten(plan.Target.String(), 80))
+		return append(out[:min(len(out), maxWarnings-1)], "mode enforce would refuse "+report.Shorten(t.String(), 80))
 	}
 	return out
 }

@@ -23,23 +23,19 @@ func (r *reviewer) validateWorkload(s *subject, req *admission.Request) admissio
 
 	n := r.note(s, req, admitted, findings)
 	n.doubts = plan.Doubts
-	out := allow()
 	switch {
 	case s.mode == config.Enforce && refuses:
 		n.decision = refusedWord
 		return r.finish(n, refuse(req.Name, findings))
 	case s.mode == config.Enforce:
 		n.remedies = outcome.Remedies
+		out := allow()
 		out.Warnings = warnings(findings)
 		return r.finish(n, out)
 	case refuses:
 		n.decision = wouldRefuse
 	case len(outcome.Remedies) > 0:
 		n.decision = wouldChange
-		r.foretell(n, plan, &outcome)
 	}
-	if s.mode == config.Warn {
-		out.Warnings = r.warned(n, plan)
-	}
-	return r.finish(n, out)
+	return r.foretold(s, n, plan, &outcome)
 }

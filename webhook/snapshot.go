@@ -73,7 +73,7 @@ func newNamespace(n *corev1.Namespace, hooks []*injectors.Hook) *injectors.Names
 
 // notice says in one sentence what is wrong with our place in the call order, "" when nothing is.
 func (s *snapshot) notice() string {
-	self := slices.IndexFunc(s.hooks, func(h *injectors.Hook) bool { return h.Self })
+	self := injectors.Self(s.hooks)
 	if self < 0 {
 		return "no mutating webhook configuration calls Holdfast for new pods: nothing can be put right, pods are only judged"
 	}
