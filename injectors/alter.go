@@ -57,7 +57,7 @@ func (p *Plan) Held(injector *Injector) *Plan {
 func (p *Plan) Follows(injector *Injector) bool {
 	self := Self(p.Target.Namespace.Hooks)
 	for i, h := range p.Target.Namespace.Hooks {
-		if h.Injector == injector && (i > self || h.Reinvoked) && h.Matches(p.Target.Meta.Labels) != No {
+		if h.Injector == injector && (i > self || h.Reinvoked && injector.Rerenders) && h.Matches(p.Target.Meta.Labels) != No {
 			return true
 		}
 	}

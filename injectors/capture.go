@@ -1,7 +1,6 @@
 package injectors
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -60,6 +59,8 @@ type Capture struct {
 	// UIDs and GIDs are those of the proxy: traffic of a process that has one of them (as its effective uid or its
 	// primary gid; supplemental groups do not count) leaves unchanged, DNS included.
 	UIDs, GIDs []int64
+	// Users are further users whose traffic leaves unchanged, DNS included, as far as a rule of theirs goes.
+	Users []Users
 
 	ExcludePorts []Ports
 	Exclude      []netip.Prefix
@@ -78,11 +79,67 @@ type Capture struct {
 
 	// DNS tells that queries for names go to the proxy too, which nobody answers before it serves.
 	DNS bool
+	// DNSFirst tells that they are taken before the exempt ports are looked at.
+	DNSFirst bool
+
+	// Inbound is what others cannot reach but through the proxy.
+	Inbound Inbound
+}
+
+// Users lets the processes of a range of users pass: to some ports, or wherever they connect.
+type Users struct {
+	First, Last int64
+	Ports       []Ports // all of them where empty
+}
+
+// let tells whether the rule lets a process of the user pass on its way to the port; port 0 asks about all of them.
+func (u *Users) let(uid int64, port uint16) bool {
+	return uid != NoID && u.First <= uid && uid <= u.Last && (len(u.Ports) == 0 || portIn(u.Ports, port))
+}
+
+// String returns 100 or 100-199, without the ports.
+func (u *Users) String() string {
+	if u.First == u.Last {
+		return strconv.FormatInt(u.First, 10)
+	}
+	return strconv.FormatInt(u.First, 10) + "-" + strconv.FormatInt(u.Last, 10)
+}
+
+// Inbound is the traffic into the pod that a redirect takes.
+type Inbound struct {
+	Known   bool    // it was read
+	Listed  bool    // only Include is taken; otherwise every port is
+	Include []Ports // taken
+	Exclude []Ports // reaches its container directly
+}
+
+// Takes tells whether connections to a port of the pod end at the proxy.
+func (i *Inbound) Takes(port uint16) Tri {
+	switch {
+	case !i.Known:
+		return Unknown
+	case portIn(i.Exclude, port):
+		return No
+	}
+	return TriOf(!i.Listed || portIn(i.Include, port))
 }
 
 // identity tells whether a process with these ids is let through, whatever it connects to.
 func (c *Capture) identity(uid, gid int64) bool {
-	return uid != NoID && slices.Contains(c.UIDs, uid) || gid != NoID && slices.Contains(c.GIDs, gid)
+	if uid != NoID && slices.Contains(c.UIDs, uid) || gid != NoID && slices.Contains(c.GIDs, gid) {
+		return true
+	}
+	return c.lets(uid, 0)
+}
+
+// lets tells whether a rule for users lets a process pass on its way to the port.
+func (c *Capture) lets(uid int64, port uint16) bool {
+	for i := range c.Users {
+		if c.Users[i].let(uid, port) {
+			return true
+		}
+	}
+	return false
 }
 
 // passes tells whether a process with these ids is let through, whatever it connects to: by the interface that it would leave
@@ -136,7 +193,7 @@ func (c *Capture) outside(gid int64) Tri {
 // addresses, included ports, included addresses.
 func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
 	passes := c.passes(uid, gid)
-	if passes == Yes || portIn(c.ExcludePorts, to.Port) {
+	if passes == Yes || portIn(c.ExcludePorts, to.Port) || to.Port != 0 && c.lets(uid, to.Port) {
 		return No
 	}
 	if taken := c.takesTo(to); taken != Yes || passes == No {
@@ -164,10 +221,10 @@ func (c *Capture) takesTo(to Endpoint) Tri {
 	return No
 }
 
-// list writes a list as the injector does.
-func (c *Capture) list(means Meaning) string {
+// list writes a list as the annotation of that meaning holds it.
+func (c *Capture) list(a *Annotation) string {
 	var entries []string
-	switch means {
+	switch a.Means {
 	case ExcludeCIDRs:
 		entries = texts(c.Exclude)
 	case ExcludePorts:
@@ -179,9 +236,20 @@ func (c *Capture) list(means Meaning) string {
 			return "*"
 		}
 		entries = texts(c.Include)
+	case ExcludeUIDs:
+		for i := range c.Users {
+			entries = append(entries, c.Users[i].String())
+		}
+	case ExcludeInbound:
+		entries = texts(c.Inbound.Exclude)
+	case IncludeInbound:
+		if !c.Inbound.Listed {
+			return "*"
+		}
+		entries = texts(c.Inbound.Include)
 	case Opaque:
 	}
-	return strings.Join(entries, ",")
+	return strings.Join(entries, a.separator())
 }
 
 func texts[T fmt.Stringer](list []T) []string {
@@ -211,7 +279,7 @@ func (c *Capture) takesAny(to Endpoint) Tri {
 
 // names tells whether a process with these ids can resolve names while the redirect is there and the proxy is not.
 func (c *Capture) names(uid, gid int64) Tri {
-	if !c.DNS || portIn(c.ExcludePorts, 53) {
+	if !c.DNS || portIn(c.ExcludePorts, 53) && !c.DNSFirst || c.lets(uid, 53) {
 		return Yes
 	}
 	return c.passes(uid, gid)
@@ -234,60 +302,4 @@ func prefixIn(prefixes []netip.Prefix, a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// Errors that the syntax checks below return, wrapped with the entry at fault.
-var (
-	errBareAddress = errors.New("an address needs a length, such as /32")
-	errSpace       = errors.New("no spaces are allowed in the list")
-	errEmptyEntry  = errors.New("an empty entry (a comma too many)")
-	errNotPort     = errors.New("not a port number (ranges and * are not allowed)")
-	errNotCIDR     = errors.New("not an address range such as 10.96.7.7/32")
-)
-
-// ParseCIDRs reads a comma separated list of address ranges as Istio's injector does (pkg/kube/inject/validate.go:
-// netip.ParsePrefix on each entry, nothing trimmed). "" is an empty list.
-func ParseCIDRs(list string) ([]netip.Prefix, error) {
-	if list == "" {
-		return nil, nil
-	}
-	out := make([]netip.Prefix, 0, strings.Count(list, ",")+1)
-	for entry := range strings.SplitSeq(list, ",") {
-		p, err := netip.ParsePrefix(entry)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", entry, cidrFault(entry))
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
-}
-
-func cidrFault(entry string) error {
-	trimmed := strings.TrimSpace(entry)
-	switch {
-	case trimmed == "":
-		return errEmptyEntry
-	case trimmed != entry:
-		return errSpace
-	}
-	if _, err := netip.ParseAddr(entry); err == nil {
-		return errBareAddress
-	}
-	return errNotCIDR
-}
-
-// ParsePorts reads a comma separated list of single ports as Istio does: entries are trimmed, ranges are not allowed.
-func ParsePorts(list string) ([]Ports, error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil
-	}
-	out := make([]Ports, 0, strings.Count(list, ",")+1)
-	for entry := range strings.SplitSeq(list, ",") {
-		n, err := strconv.ParseUint(strings.TrimSpace(entry), 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", entry, errNotPort)
-		}
-		out = append(out, Ports{uint16(n), uint16(n)})
-	}
-	return out, nil
 }

@@ -6,6 +6,8 @@
 package injectors
 
 import (
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -36,9 +38,14 @@ type Injector struct {
 	Title string // Istio
 	Facts string // the release that the facts were read from
 
-	// Containers maps the names of the containers it adds to their roles. Names are the only reliable handles: image
-	// registries get rewritten.
+	// Containers maps the names of the containers it adds to their roles; a name that ends in * stands for all that begin
+	// so. Names are the only reliable handles: image registries get rewritten.
 	Containers map[string]Role
+	// Common are names that people, or other injectors, give to containers too: they count beside the injector's mark alone.
+	Common map[string]Role
+	// Wraps tells whether the injector has made a container of the user's fetch something before its own program runs: the
+	// container is then a dialer as well.
+	Wraps func(c *corev1.Container) bool
 
 	// Owns tells whether a registered webhook is this injector's, and of which revision.
 	Owns func(h *Hook) (revision string, ok bool)
@@ -50,11 +57,21 @@ type Injector struct {
 	Marked func(t *Target) bool
 	// Wants tells whether the injector acts on a pod that the API server sends it.
 	Wants func(t *Target, s *Settings) Tri
-	// Inject does to the plan what the injector's webhook does to the pod, at the first call or at a later one.
+	// Asked tells whether somebody asked for the injection of just this pod, or its namespace: Yes or No as they said, Unknown
+	// where nobody said anything.
+	Asked func(t *Target) Tri
+	// Muddle returns what is contradictory, or without effect, in how the pod and its namespace ask for injection.
+	Muddle func(t *Target) []Muddle
+	// Inject does to the plan what the injector's webhook does to the pod, at the first call or at a later one. An injector
+	// without it changes nothing that matters to a plan.
 	Inject func(p *Plan, s *Settings)
+	// Rerenders tells that a later call does its work anew, with the annotations that are there by then; others leave a pod
+	// alone that bears their mark.
+	Rerenders bool
 
-	// Observe reads from an injected pod what takes effect in it: the capture of a mesh. installer and proxy may be nil.
-	Observe func(p *Plan, m *Mesh, installer, proxy *corev1.Container)
+	// Observe reads from an injected pod what takes effect in it: the capture of a mesh, whose mode and proxy are set as far
+	// as the containers' names and places tell. It returns false where nothing is redirected. installer and proxy may be nil.
+	Observe func(p *Plan, m *Mesh, installer, proxy *Step) bool
 	// Dials returns where an injected container of role Dialer connects to; ok is false where the pod does not say.
 	Dials func(p *Plan, c *corev1.Container) (Endpoint, bool)
 
@@ -62,6 +79,14 @@ type Injector struct {
 	Annotations []Annotation
 	// Hold says how a pod asks that the app waits for the proxy; nil where there is no such way.
 	Hold *Hold
+	// Native is the annotation with which a pod asks for a native sidecar (its value is "true"), "" where there is none.
+	Native string
+	// ServerFirst tells whether the mesh handles by itself a port on which the server speaks first: No where its proxy waits for
+	// the client to speak, and both wait. nil where the mesh does not look at what a connection says.
+	ServerFirst func(t *Target, port uint16) Tri
+	// Discovery returns the address of the control plane that the pod tells its proxy, and the one that it should have by the
+	// settings; "" for what is not said or not known.
+	Discovery func(t *Target, s *Settings) (said, want string)
 	// First returns the annotation that makes the injector put its dialer before every other init container of the pod.
 	First func(t *Target) string
 	// ReadsFirstContainer tells whether what the injector does to this pod depends on which container is the first.
@@ -72,6 +97,7 @@ type Injector struct {
 type Reads struct {
 	Deployments []string // label selectors
 	Environment []string // of the Deployments' containers: beginnings of variable names
+	Flags       []string // of the Deployments' containers: names of flags, without dashes
 	ConfigMaps  []string // beginnings of names, in the namespaces of meshes
 	Keys        []string // of the ConfigMaps
 }
@@ -94,7 +120,18 @@ const (
 	ExcludePorts
 	IncludeCIDRs
 	IncludePorts
+	// ExcludeUIDs lists users whose processes are let through, whatever they connect to.
+	ExcludeUIDs
+	// ExcludeInbound lists ports that others reach without the proxy; IncludeInbound those that it takes.
+	ExcludeInbound
+	IncludeInbound
 )
+
+// Muddle is one thing about how injection is asked for that is contradictory, or without effect.
+type Muddle struct {
+	What string // label istio-injection=enabled and label istio.io/rev=canary are on namespace shop: the first one wins
+	Fix  string // a sentence, or a line to paste
+}
 
 // Annotation is one annotation that an injector reads on pods.
 type Annotation struct {
@@ -102,6 +139,11 @@ type Annotation struct {
 	Means Meaning
 	// Check returns what is wrong with a value; nil where anything goes.
 	Check func(value string) error
+	// CIDRs and Ports read the value of a list of that meaning; nil for the usual syntax (ParseCIDRs, ParsePorts).
+	CIDRs func(value string) ([]netip.Prefix, error)
+	Ports func(value string) ([]Ports, error)
+	// Separator stands between the entries of a list: a comma where it is "".
+	Separator string
 	// Denied tells that the injector refuses the whole pod over a value that Check finds wrong; otherwise it is misread.
 	Denied bool
 	// Namespaced tells that the injector reads the annotation on the namespace too.
@@ -120,35 +162,78 @@ func (i *Injector) Annotation(m Meaning) *Annotation {
 
 // Catalogue is a set of injectors, indexed. It is made once and never changed.
 type Catalogue struct {
-	All   []*Injector
-	names map[string]known
-	keys  map[string]*Annotation
+	All    []*Injector
+	names  map[string][]known
+	begins []known // names that end in *
+	wraps  []*Injector
+	keys   map[string]*Annotation
+	own    []string // keys, sorted
 }
 
 type known struct {
 	injector *Injector
 	role     Role
+	begins   string
+	common   bool
 }
 
-// NewCatalogue indexes the injectors. Where two claim the same container name the first one has it.
+// NewCatalogue indexes the injectors. Where two claim a container, the one that left its mark on the pod has it, else the first.
 func NewCatalogue(all ...*Injector) *Catalogue {
-	c := &Catalogue{All: all, names: map[string]known{}, keys: map[string]*Annotation{}}
+	c := &Catalogue{All: all, names: map[string][]known{}, keys: map[string]*Annotation{}}
 	for _, i := range all {
-		for name, role := range i.Containers {
-			if _, taken := c.names[name]; !taken {
-				c.names[name] = known{i, role}
-			}
+		c.index(i, i.Containers, false)
+		c.index(i, i.Common, true)
+		if i.Wraps != nil {
+			c.wraps = append(c.wraps, i)
 		}
 		for k := range i.Annotations {
 			c.keys[i.Annotations[k].Key] = &i.Annotations[k]
 		}
 	}
+	slices.SortFunc(c.begins, func(a, b known) int { return strings.Compare(a.begins, b.begins) })
+	c.own = slices.Sorted(maps.Keys(c.keys))
 	return c
 }
 
-// Builtin returns the injectors that Holdfast knows by itself, in the order of the documentation.
-func Builtin() []*Injector {
-	return []*Injector{Istio(), Vault(), OpenBao()}
+func (c *Catalogue) index(i *Injector, containers map[string]Role, common bool) {
+	for name, role := range containers {
+		if begins, ok := strings.CutSuffix(name, "*"); ok {
+			c.begins = append(c.begins, known{injector: i, role: role, begins: begins, common: common})
+			continue
+		}
+		c.names[name] = append(c.names[name], known{injector: i, role: role, common: common})
+	}
+}
+
+// container returns whose a container of the pod is by its name, and its role.
+func (c *Catalogue) container(t *Target, name string) (*Injector, Role) {
+	claims := c.names[name]
+	switch {
+	case len(claims) == 1 && !claims[0].common:
+		return claims[0].injector, claims[0].role
+	case len(claims) == 0 && !slices.ContainsFunc(c.begins, func(k known) bool { return strings.HasPrefix(name, k.begins) }):
+		return nil, Own
+	case len(claims) == 0:
+		for _, k := range c.begins {
+			if strings.HasPrefix(name, k.begins) {
+				claims = append(claims, k)
+			}
+		}
+	}
+	var first *known
+	for i := range claims {
+		k := &claims[i]
+		if k.injector.Marked != nil && k.injector.Marked(t) {
+			return k.injector, k.role
+		}
+		if first == nil && !k.common {
+			first = k
+		}
+	}
+	if first == nil {
+		return nil, Own
+	}
+	return first.injector, first.role
 }
 
 // Deployments returns the label selectors of all Deployments in which settings are kept, each once.
@@ -167,6 +252,11 @@ func (c *Catalogue) Deployments() []string {
 // ReadsVariable tells whether settings may be in the environment variable.
 func (c *Catalogue) ReadsVariable(name string) bool {
 	return c.reads(func(r *Reads) []string { return r.Environment }, name)
+}
+
+// ReadsFlag tells whether settings may be in the flag.
+func (c *Catalogue) ReadsFlag(name string) bool {
+	return slices.ContainsFunc(c.All, func(i *Injector) bool { return slices.Contains(i.Reads.Flags, name) })
 }
 
 // ReadsConfigMap tells whether settings may be in the ConfigMap, and returns the keys in which they are.
@@ -193,6 +283,9 @@ func (c *Catalogue) Annotation(key string) (*Annotation, bool) {
 	return a, ok
 }
 
+// Keys returns the annotation keys that the injectors read, sorted. Those that end in a dash stand for all that begin so.
+func (c *Catalogue) Keys() []string { return c.own }
+
 // Identify sets each hook's injector, revision and settings. overrides returns what the configuration says of a mesh; it
 // may be nil, and may return nil.
 func (c *Catalogue) Identify(hooks []*Hook, src *Sources, override func(injector, revision string, read *Settings) *Settings) {
@@ -200,6 +293,9 @@ func (c *Catalogue) Identify(hooks []*Hook, src *Sources, override func(injector
 	read := map[key]*Settings{}
 	for _, h := range hooks {
 		for _, i := range c.All {
+			if i.Owns == nil {
+				continue
+			}
 			revision, ok := i.Owns(h)
 			if !ok {
 				continue
@@ -209,7 +305,10 @@ func (c *Catalogue) Identify(hooks []*Hook, src *Sources, override func(injector
 			namespace, _, _ := strings.Cut(h.Service, "/")
 			k := key{i.Name, revision, namespace}
 			if _, done := read[k]; !done {
-				s := i.Read(src.from(namespace), revision)
+				s := unknownSettings()
+				if i.Read != nil {
+					s = i.Read(src.from(namespace), revision)
+				}
 				if override != nil {
 					s = override(i.Name, revision, s)
 				}

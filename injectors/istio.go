@@ -3,7 +3,6 @@ package injectors
 import (
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -57,10 +56,12 @@ func Istio() *Injector {
 		},
 		Marked:      func(t *Target) bool { return t.Annotation(istioStatus) != "" },
 		Wants:       istioWants,
+		Rerenders:   true,
+		Native:      istioNative,
 		Hold:        &Hold{Key: istioProxyConfig, Merge: mergeIstioHold},
 		Annotations: istioAnnotations(),
 	}
-	i.Observe = func(p *Plan, m *Mesh, installer, proxy *corev1.Container) { istioObserve(p, m, installer, proxy) }
+	i.Observe = istioObserve
 	i.Inject = func(p *Plan, s *Settings) { istioInjects(p, i, s) }
 	return i
 }

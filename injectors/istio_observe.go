@@ -11,15 +11,20 @@ import (
 // istioObserve reads the capture of an injected pod where it takes effect: the arguments and the environment of istio-init,
 // which were rendered when the webhook ran; under CNI the final annotations and the proxy's container, which the node plugin
 // reads (cni/pkg/plugin/sidecar_redirect.go).
-func istioObserve(p *Plan, m *Mesh, installer, proxy *corev1.Container) {
+func istioObserve(p *Plan, m *Mesh, first, last *Step) bool {
+	if first == nil {
+		return false
+	}
 	c := &m.Capture
 	if m.CNI == No {
+		installer := p.Container(first)
 		istioArguments(c, m, installer.Args)
 		c.DNS = truthy(envOr(installer.Env, istioDNSCapture, ""), false)
 		c.owners(envOr(installer.Env, istioGroups, "*"), envOr(installer.Env, istioNoGroups, ""))
 		c.UIDs, c.GIDs = []int64{m.ProxyUID}, []int64{m.ProxyGID}
-		return
+		return true
 	}
+	proxy := p.Container(last)
 	m.Late = true
 	m.ProxyUID, m.ProxyGID = istioUID, istioUID
 	if proxy != nil {
@@ -31,6 +36,7 @@ func istioObserve(p *Plan, m *Mesh, installer, proxy *corev1.Container) {
 	if _, injected := p.Target.Meta.Annotations[istioStatus]; !injected || istioPluginSkips(p.Target) || istioPluginSkipsProxy(proxy) {
 		c.nothing()
 	}
+	return true
 }
 
 // istioPluginIDs are the ids that the node plugin lets through: those of the proxy's own container, and 1337 where they are

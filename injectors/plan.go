@@ -29,6 +29,8 @@ type Step struct {
 	Index int
 	// Declared tells that the user said that this container needs the network (InitNetworkAnnotation).
 	Declared bool
+	// Wrapped tells that this is a container of the user's that an injector made a dialer (Injector.Wraps).
+	Wrapped bool
 
 	UID, GID int64 // effective, NoID where the image decides
 	// Gated tells that what comes after waits for this container: a startup probe, or a postStart hook.
@@ -38,8 +40,14 @@ type Step struct {
 
 	// Bit i stands for Plan.Meshes[i] at the moment this container starts: its redirect is in place, may be in place,
 	// its proxy serves, where its proxy is cannot be said.
-	redirected, maybe, serving, lost uint8
+	redirected, maybe, serving, lost meshes
 }
+
+// meshes is a set of Plan.Meshes.
+type meshes uint16
+
+// maxMeshes bounds how many redirects of one pod are looked at.
+const maxMeshes = 16
 
 // Mesh is one redirect in a pod.
 type Mesh struct {
@@ -77,8 +85,10 @@ func (m *Mesh) List(means Meaning, t *Target) (list string, known bool) {
 		return m.Settings.list(means), true
 	case m.Coming:
 		return "", false
+	case means == ExcludeUIDs && slices.ContainsFunc(m.Capture.Users, func(u Users) bool { return len(u.Ports) > 0 }):
+		return "", false // a rule that cannot be written back as it was
 	}
-	return m.Capture.list(means), true
+	return m.Capture.list(a), true
 }
 
 // Horizon says how much of a plan is fact.
@@ -169,8 +179,14 @@ func (p *Plan) observe() {
 
 func (p *Plan) step(c *corev1.Container, phase Phase, index int) Step {
 	s := Step{Name: c.Name, Phase: phase, Index: index, UID: NoID, GID: NoID}
-	if k, ok := p.Env.Catalogue.names[c.Name]; ok {
-		s.Injector, s.Role = k.injector, k.role
+	s.Injector, s.Role = p.Env.Catalogue.container(p.Target, c.Name)
+	if s.Injector == nil {
+		for _, i := range p.Env.Catalogue.wraps {
+			if i.Wraps(c) {
+				s.Injector, s.Role, s.Wrapped = i, Dialer, true
+				break
+			}
+		}
 	}
 	if ps := p.Target.Spec.SecurityContext; ps != nil {
 		s.UID, s.GID = orID(ps.RunAsUser, s.UID), orID(ps.RunAsGroup, s.GID)
@@ -193,22 +209,25 @@ func orID(id *int64, other int64) int64 {
 // customise the injection to come, unless the injector's mark or its installer is there too.
 func (p *Plan) observeMesh(injector *Injector) {
 	installer, proxy := p.parts(injector)
-	if installer == nil {
-		if proxy != nil && !injector.Marked(p.Target) {
-			proxy.Injector, proxy.Role = nil, Own
-		}
+	if installer == nil && proxy == nil || len(p.Meshes) == maxMeshes {
 		return
 	}
-	m := Mesh{Injector: injector, CNI: TriOf(installer.Role == Validator), ProxyUID: NoID, ProxyGID: NoID, Settings: p.settings(injector)}
-	var proxyContainer *corev1.Container
+	if installer == nil && !injector.Marked(p.Target) {
+		proxy.Injector, proxy.Role = nil, Own
+		return
+	}
+	m := Mesh{
+		Injector: injector, CNI: TriOf(installer == nil || installer.Role == Validator), ProxyUID: NoID, ProxyGID: NoID,
+		Settings: p.settings(injector),
+	}
 	if proxy != nil {
 		m.Native = TriOf(proxy.Phase == Native)
 		m.Hold = TriOf(proxy.Phase == Main && proxy.Gated && proxy.Index == 0)
 		m.ProxyUID, m.ProxyGID = proxy.UID, proxy.GID
-		proxyContainer = p.Container(proxy)
 	}
-	injector.Observe(p, &m, p.Container(installer), proxyContainer)
-	p.Meshes = append(p.Meshes, m)
+	if injector.Observe(p, &m, installer, proxy) {
+		p.Meshes = append(p.Meshes, m)
+	}
 }
 
 // parts returns the containers of a mesh: the one that redirects, or stands for the plugin that does, and the proxy.
@@ -239,7 +258,11 @@ func (p *Plan) settings(injector *Injector) *Settings {
 }
 
 func (p *Plan) observeDialer(s *Step) {
-	to, ok := s.Injector.Dials(p, p.Container(s))
+	var to Endpoint
+	ok := false
+	if s.Injector.Dials != nil {
+		to, ok = s.Injector.Dials(p, p.Container(s))
+	}
 	if !ok {
 		to, ok = p.Env.Addresses[s.Injector.Name]
 	}
@@ -248,10 +271,10 @@ func (p *Plan) observeDialer(s *Step) {
 	}
 }
 
-// Container returns the container behind a step, nil for one that is still to come.
+// Container returns the container behind a step, nil for one that is still to come, and for none.
 func (p *Plan) Container(s *Step) *corev1.Container {
 	switch {
-	case s.Index < 0:
+	case s == nil, s.Index < 0:
 		return nil
 	case s.Phase == Main:
 		return &p.Target.Spec.Containers[s.Index]
@@ -278,7 +301,7 @@ func (p *Plan) Doubt(why string) {
 
 // Acts tells whether the injector has changed the pod, or will.
 func (p *Plan) Acts(injector *Injector) bool {
-	if injector.Marked(p.Target) {
+	if injector.Marked != nil && injector.Marked(p.Target) {
 		return true
 	}
 	for _, list := range [...][]Step{p.Inits, p.Mains} {

@@ -24,7 +24,7 @@ func (p *Plan) predict(horizon Horizon) {
 	firstRound := !slices.ContainsFunc(hooks, p.hasRun)
 	for _, h := range hooks {
 		switch {
-		case h.Injector == nil:
+		case h.Injector == nil || h.Injector.Inject == nil:
 		case p.hasRun(h):
 			if h.Reinvoked {
 				p.again(h)
@@ -43,7 +43,7 @@ func (p *Plan) predict(horizon Horizon) {
 // since.
 func (p *Plan) extraRound(hooks []*Hook) {
 	for _, h := range hooks {
-		if h.Reinvoked && h.Injector != nil && h.Matches(p.Target.Meta.Labels) != No && p.Mesh(h.Injector) != nil {
+		if h.Reinvoked && h.Injector != nil && h.Injector.Rerenders && h.Matches(p.Target.Meta.Labels) != No && p.Mesh(h.Injector) != nil {
 			h.Injector.Inject(p, h.settings())
 		}
 	}
@@ -61,7 +61,7 @@ func (p *Plan) ran(i *Injector) bool {
 	}
 	for _, list := range [...][]corev1.Container{p.Target.Spec.InitContainers, p.Target.Spec.Containers} {
 		for k := range list {
-			if p.Env.Catalogue.names[list[k].Name].injector == i {
+			if whose, _ := p.Env.Catalogue.container(p.Target, list[k].Name); whose == i {
 				return true
 			}
 		}
@@ -100,7 +100,7 @@ func (p *Plan) comes(h *Hook) {
 
 // again runs a hook that has left its mark and will be called once more.
 func (p *Plan) again(h *Hook) {
-	if p.Mesh(h.Injector) == nil {
+	if p.Mesh(h.Injector) == nil || !h.Injector.Rerenders {
 		return
 	}
 	h.Injector.Inject(p, h.settings())

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -22,7 +23,8 @@ type Settings struct {
 
 	// Mesh-wide capture, used where the pod does not say otherwise: raw, in the injector's own syntax.
 	ExcludeCIDRs, IncludeCIDRs, ExcludePorts, IncludePorts string
-	// Lists tells that these four are known: what is empty is the injector's default.
+	ExcludeUIDs, ExcludeInbound, IncludeInbound            string
+	// Lists tells that these are known: what is empty is the injector's default.
 	Lists bool
 	// IncludeNone tells that IncludeCIDRs is set, to the empty list.
 	IncludeNone bool
@@ -52,6 +54,10 @@ type Settings struct {
 	// NoContext tells that the injected container gets no security context: its ids are the pod's. SameUser tells that it
 	// takes the uid of the pod's first container. The pod can say otherwise.
 	NoContext, SameUser bool
+	// Inject tells whether the injector acts on pods of which nobody says anything; Off that it does not redirect where the pod
+	// does not say otherwise.
+	Inject, Off Tri
+
 	// Image of the injector itself, for products that ship more than one; "" where it is not a known one.
 	Image string
 
@@ -72,6 +78,12 @@ func (s *Settings) list(means Meaning) string {
 		return s.IncludeCIDRs
 	case IncludePorts:
 		return s.IncludePorts
+	case ExcludeUIDs:
+		return s.ExcludeUIDs
+	case ExcludeInbound:
+		return s.ExcludeInbound
+	case IncludeInbound:
+		return s.IncludeInbound
 	case Opaque:
 	}
 	return ""
@@ -100,7 +112,34 @@ type Deployment struct {
 	Namespace, Name string
 	Labels          map[string]string
 	Env             map[string]string // literal values of all containers
+	Flags           map[string]string // of all containers, without dashes; "true" where a flag has no value of its own
 	Images          []string          // of all containers
+}
+
+// Flags reads a command line as Go's flag packages do: -name=value, --name=value, --name value, and --name alone, which is
+// "true". A shell's command line in one word is split at white space.
+func Flags(args []string) map[string]string {
+	var words []string
+	for _, a := range args {
+		words = append(words, strings.Fields(a)...)
+	}
+	out := map[string]string{}
+	for i, w := range words {
+		name := strings.TrimLeft(w, "-")
+		if name == w || name == "" {
+			continue
+		}
+		name, value, set := strings.Cut(name, "=")
+		switch {
+		case set:
+		case i+1 < len(words) && !strings.HasPrefix(words[i+1], "-"):
+			value = words[i+1]
+		default:
+			value = "true"
+		}
+		out[name] = strings.Trim(value, `"'\\`)
+	}
+	return out
 }
 
 // from returns the sources with the objects of the namespace first; what there is of other namespaces stays behind them.

@@ -180,8 +180,8 @@ func (v vault) injects(p *Plan, s *Settings) {
 	t := p.Target
 	d, _ := v.spoken(t)
 	owner := v.Injector
-	if k, ok := p.Env.Catalogue.names[d.init]; ok {
-		owner = k.injector
+	if its, _ := p.Env.Catalogue.container(t, d.init); its != nil {
+		owner = its
 	}
 	if d.marked(t) || v.marked(t) || p.has(owner) {
 		return

@@ -26,7 +26,7 @@ func (s State) String() string { return [...]string{"unknown", "open", "cut", "m
 //	native sidecar   once started (where nothing gates it: soon, and whoever comes next retries)
 //	main container   after all init containers; for the containers behind it only where it is held (postStart)
 func (p *Plan) walk() {
-	var redirected, maybe, serving, lost uint8
+	var redirected, maybe, serving, lost meshes
 	for i := range p.Meshes {
 		switch m := &p.Meshes[i]; {
 		case m.CNI == Yes:
@@ -65,7 +65,7 @@ func (m *Mesh) loops(proxy *Step) bool {
 	return m != nil && proxy.UID != NoID && m.Capture.takes(proxy.UID, proxy.GID, Endpoint{}) != No
 }
 
-func (p *Plan) meshBit(injector *Injector) uint8 {
+func (p *Plan) meshBit(injector *Injector) meshes {
 	for i := range p.Meshes {
 		if p.Meshes[i].Injector == injector {
 			return 1 << i
@@ -79,7 +79,7 @@ func (p *Plan) meshBit(injector *Injector) uint8 {
 func (p *Plan) Network(s *Step, to Endpoint) State {
 	state := Open
 	for i := range p.Meshes {
-		bit := uint8(1) << i
+		bit := meshes(1) << i
 		if (s.redirected|s.maybe|s.lost)&bit == 0 {
 			continue
 		}
@@ -109,7 +109,7 @@ func (p *Plan) Network(s *Step, to Endpoint) State {
 // Names tells whether the container can resolve names when it starts. Where DNS is not captured they always resolve.
 func (p *Plan) Names(s *Step) Tri {
 	for i := range p.Meshes {
-		bit := uint8(1) << i
+		bit := meshes(1) << i
 		if (s.redirected|s.maybe|s.lost)&bit == 0 || s.serving&bit != 0 {
 			continue
 		}
@@ -135,7 +135,7 @@ type Blocker struct {
 // Blocks returns what cuts the network of a container that is Cut for the endpoint.
 func (p *Plan) Blocks(s *Step, to Endpoint) Blocker {
 	for i := range p.Meshes {
-		bit := uint8(1) << i
+		bit := meshes(1) << i
 		m := &p.Meshes[i]
 		if s.redirected&bit == 0 || s.serving&bit != 0 {
 			continue

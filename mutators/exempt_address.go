@@ -2,8 +2,6 @@ package mutators
 
 import (
 	"net/netip"
-	"slices"
-	"strings"
 
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
@@ -23,15 +21,18 @@ func exemptAddress() Remedy {
 	}
 }
 
+// entries returns a list with what one dialer needs in it; ok is false where it cannot tell.
+type entries func(s *injectors.Step, a *injectors.Annotation, list string) (with string, ok bool)
+
 // exemptDialer adds what one dialer needs to the list that an annotation of its mesh holds.
-func (d *draft) exemptDialer(i int, means injectors.Meaning, entries func(s *injectors.Step, list string) (string, bool)) {
+func (d *draft) exemptDialer(i int, means injectors.Meaning, with entries) {
 	s := &d.plan.Inits[i]
-	to, late, _ := d.plan.Late(s)
-	if !late || !d.needy(d.plan, s) {
+	if !d.needy(d.plan, s) {
 		return
 	}
+	to, _, _ := d.plan.Late(s)
 	m := d.plan.Blocks(s, to).Mesh
-	if m == nil || d.secondPass(m) || !d.readable(m) {
+	if m == nil || d.secondPass(i, m) || !d.readable(m) {
 		return
 	}
 	a := m.Injector.Annotation(means)
@@ -42,7 +43,7 @@ func (d *draft) exemptDialer(i int, means injectors.Meaning, entries func(s *inj
 	if !known {
 		return // it would replace nobody knows what
 	}
-	value, ok := entries(s, list)
+	value, ok := with(s, a, list)
 	if !ok || value == list {
 		return
 	}
@@ -61,29 +62,20 @@ func (d *draft) readable(m *injectors.Mesh) bool {
 	return m.Reads()
 }
 
-// addresses returns the list with the dialer's destinations in it, canonical: sorted, each once, no spaces.
-func (d *draft) addresses(s *injectors.Step, list string) (string, bool) {
-	all, err := injectors.ParseCIDRs(list)
-	if err != nil {
-		return "", false
-	}
-	before := len(all)
+// addresses returns the list with the dialer's destinations in it.
+func (d *draft) addresses(s *injectors.Step, a *injectors.Annotation, list string) (string, bool) {
+	var more []netip.Prefix
 	for _, to := range s.To {
-		for _, a := range to.Addrs {
-			all = append(all, netip.PrefixFrom(a, a.BitLen()))
+		for _, addr := range to.Addrs {
+			more = append(more, netip.PrefixFrom(addr, addr.BitLen()))
 		}
 		if len(to.Addrs) == 0 && s.Injector != nil {
-			all = append(all, d.config.Ranges(s.Injector.Name)...)
+			more = append(more, d.config.Ranges(s.Injector.Name)...)
 		}
 	}
-	if len(all) == before {
+	if len(more) == 0 {
 		return "", false
 	}
-	slices.SortFunc(all, netip.Prefix.Compare)
-	all = slices.Compact(all)
-	out := make([]string, len(all))
-	for i, p := range all {
-		out[i] = p.String()
-	}
-	return strings.Join(out, ","), true
+	value, err := a.AddCIDRs(list, more...)
+	return value, err == nil
 }

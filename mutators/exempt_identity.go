@@ -5,31 +5,41 @@ import (
 	"holdfast.dev/holdfast/injectors"
 )
 
-// exemptIdentity runs the injected dialer in the proxy's group, which the redirect lets through.
+// exemptIdentity lets the dialer alone pass: by its user, where the mesh keeps a list of users, else in the proxy's group.
 func exemptIdentity() Remedy {
 	return Remedy{
 		Name:  config.ExemptIdentity,
-		Title: "The injected dialer runs in the proxy's group: the narrowest exemption there is, and one that frees names too.",
-		Never: "unless switched on; on the user's own containers; where the redirect knows no group.",
+		Title: "The dialer alone leaves the redirect: its user joins the mesh's list of users, or it runs in the proxy's group. The narrowest exemption there is, and one that frees names too.",
+		Never: "unless switched on; in the proxy's group never the user's own containers; where the redirect knows neither users nor groups.",
 		act: func(d *draft) {
-			if !d.finished() {
-				return
-			}
 			for i := range d.plan.Inits {
-				s := &d.plan.Inits[i]
-				if !d.needy(d.plan, s) || s.Declared || s.Index < 0 && d.when != Foresight {
-					continue
-				}
-				to, _, _ := d.plan.Late(s)
-				m := d.plan.Blocks(s, to).Mesh
-				if m == nil || len(m.Capture.GIDs) == 0 || m.ProxyGID == injectors.NoID {
-					continue
-				}
-				gid := m.ProxyGID
-				if plan := d.plan.Grouped(i, gid); d.count(plan) < d.late {
-					d.keep(plan, change{container: s.Index, group: &gid})
-				}
+				d.exemptDialer(i, injectors.ExcludeUIDs, users)
+				d.joinProxy(i)
 			}
 		},
+	}
+}
+
+func users(s *injectors.Step, a *injectors.Annotation, list string) (string, bool) {
+	if s.UID == injectors.NoID {
+		return "", false
+	}
+	return a.AddUID(list, s.UID), true
+}
+
+// joinProxy runs an injected dialer in the proxy's group.
+func (d *draft) joinProxy(i int) {
+	s := &d.plan.Inits[i]
+	if !d.finished() || !d.needy(d.plan, s) || s.Declared || s.Wrapped || s.Index < 0 && d.when != Foresight {
+		return
+	}
+	to, _, _ := d.plan.Late(s)
+	m := d.plan.Blocks(s, to).Mesh
+	if m == nil || len(m.Capture.GIDs) == 0 || m.ProxyGID == injectors.NoID {
+		return
+	}
+	gid := m.ProxyGID
+	if plan := d.plan.Grouped(i, gid); d.count(plan) < d.late {
+		d.keep(plan, change{container: s.Index, group: &gid})
 	}
 }

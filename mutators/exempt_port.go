@@ -1,10 +1,6 @@
 package mutators
 
 import (
-	"cmp"
-	"slices"
-	"strings"
-
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
 )
@@ -23,29 +19,18 @@ func exemptPort() Remedy {
 	}
 }
 
-func (d *draft) ports(s *injectors.Step, list string) (string, bool) {
-	all, err := injectors.ParsePorts(list)
-	if err != nil {
-		return "", false
-	}
-	before := len(all)
+func (d *draft) ports(s *injectors.Step, a *injectors.Annotation, list string) (string, bool) {
+	var more []injectors.Ports
 	for _, to := range s.To {
 		switch to.Port {
 		case 0, 53, 80, 443:
 		default:
-			all = append(all, injectors.Ports{First: to.Port, Last: to.Port})
+			more = append(more, injectors.Ports{First: to.Port, Last: to.Port})
 		}
 	}
-	if len(all) == before {
+	if len(more) == 0 {
 		return "", false
 	}
-	slices.SortFunc(all, func(a, b injectors.Ports) int {
-		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last))
-	})
-	all = slices.Compact(all)
-	out := make([]string, len(all))
-	for i, p := range all {
-		out[i] = p.String()
-	}
-	return strings.Join(out, ","), true
+	value, err := a.AddPorts(list, more...)
+	return value, err == nil
 }

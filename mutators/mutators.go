@@ -212,10 +212,22 @@ func listed(list, entry string) bool {
 	return false
 }
 
-// secondPass tells whether we will see the pod once more, finished, and can put it right then. The second pass sees what
-// every injector did and guesses nothing, so whatever can wait for it does.
-func (d *draft) secondPass(m *injectors.Mesh) bool {
-	return d.when == Mutating && d.plan.Coming && d.plan.Recalled && (d.mayReorder() || m != nil && m.Late)
+// secondPass tells whether we will see the pod once more, finished, and can cure the dialer at i of the mesh then. The second
+// pass sees what every injector did and guesses nothing, so whatever can wait for it does.
+func (d *draft) secondPass(i int, m *injectors.Mesh) bool {
+	if d.when != Mutating || !d.plan.Coming || !d.plan.Recalled {
+		return false
+	}
+	return m.Late || d.mayReorder() && d.movable(i)
+}
+
+// movable tells whether the dialer at i has a place where it is cured.
+func (d *draft) movable(i int) bool {
+	if _, there := d.nearest(i, toFront); there != nil {
+		return true
+	}
+	_, there := d.nearest(i, toBack)
+	return there != nil
 }
 
 // mayReorder tells whether the init containers of this pod may be moved at all.

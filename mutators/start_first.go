@@ -23,7 +23,7 @@ func startFirst() Remedy {
 
 func (d *draft) startFirst(i int) bool {
 	s := &d.plan.Inits[i]
-	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == nil || !d.frontIsOpen() {
+	if !d.needy(d.plan, s) || s.Injector == nil || s.Injector.First == nil || !d.frontIsOpen(i) {
 		return false
 	}
 	c := change{annotation: s.Injector.First(d.plan.Target), value: "true"}
@@ -48,9 +48,9 @@ func (d *draft) startFirst(i int) bool {
 
 // frontIsOpen tells whether the network is there before the first init container, and whether that must be used: no second
 // pass will see the finished pod.
-func (d *draft) frontIsOpen() bool {
+func (d *draft) frontIsOpen(i int) bool {
 	for k := range d.plan.Meshes {
-		if m := &d.plan.Meshes[k]; m.CNI != injectors.No || d.secondPass(m) {
+		if m := &d.plan.Meshes[k]; m.CNI != injectors.No || d.secondPass(i, m) {
 			return false
 		}
 	}

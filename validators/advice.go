@@ -55,9 +55,12 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 	if fix := i.first(s, m); fix != "" {
 		return fix
 	}
+	if fix := i.exemptUser(s, m); fix != "" {
+		return fix
+	}
 	if to.Named() && i.plan.Names(s) == injectors.No {
 		// An exempt address alone leads to HF106, one refusal after the other.
-		return addressNotName(i, s)
+		return addressNotName(i, s, m)
 	}
 	if fix := i.exempt(s, to, m); fix != "" {
 		return fix
@@ -67,6 +70,8 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 		return "Move it behind the proxy."
 	case m.CNI == injectors.No:
 		return "Move it before the container that redirects."
+	case m.Injector.Native != "" && m.Native == injectors.No && !i.goesFirst(s):
+		return i.annotate(m.Injector.Native, "true")
 	}
 	return "Exempt its destination from the mesh, or use native sidecars."
 }
@@ -94,6 +99,20 @@ func (i *inspection) exempt(s *injectors.Step, to injectors.Endpoint, m *injecto
 		return i.extend(a, m, strconv.Itoa(int(to.Port)))
 	}
 	return ""
+}
+
+// exemptUser is the annotation that lets the container's user pass, where the mesh keeps a list of users: the narrowest of
+// all, and names work too; "" where there is none.
+func (i *inspection) exemptUser(s *injectors.Step, m *injectors.Mesh) string {
+	a := m.Injector.Annotation(injectors.ExcludeUIDs)
+	if a == nil || s.UID == injectors.NoID {
+		return ""
+	}
+	value, known := m.List(injectors.ExcludeUIDs, i.target)
+	if !known {
+		return ""
+	}
+	return i.annotate(a.Key, a.AddUID(value, s.UID))
 }
 
 // extend is the fix that adds entries to a list that an annotation holds. The annotation replaces the mesh's own list, so it
@@ -131,8 +150,22 @@ func (i *inspection) first(s *injectors.Step, m *injectors.Mesh) string {
 	return ""
 }
 
+// goesFirst tells whether the dialer's own switch puts it before every proxy.
+func (i *inspection) goesFirst(s *injectors.Step) bool {
+	if s.Injector == nil || s.Injector.First == nil {
+		return false
+	}
+	_, set := i.target.Meta.Annotations[s.Injector.First(i.target)]
+	return set
+}
+
 // addressNotName is what helps where names cannot be resolved either.
-func addressNotName(i *inspection, s *injectors.Step) string {
+func addressNotName(i *inspection, s *injectors.Step, m *injectors.Mesh) string {
+	if m != nil {
+		if fix := i.exemptUser(s, m); fix != "" {
+			return fix
+		}
+	}
 	if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
 		return "Use an address, not a name, or switch on remedy exempt-identity."
 	}

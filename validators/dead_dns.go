@@ -21,7 +21,8 @@ func deadDNS() Rule {
 				if !dns {
 					continue
 				}
-				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(i.plan.Blocks(s, to)), addressNotName(i, s))
+				b := i.plan.Blocks(s, to)
+				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(b), addressNotName(i, s, b.Mesh))
 			}
 		},
 	}

@@ -30,13 +30,13 @@ func lateExemption() Rule {
 
 func (i *inspection) late(m *injectors.Mesh) {
 	if a := m.Injector.Annotation(injectors.ExcludeCIDRs); a != nil {
-		said, err := injectors.ParseCIDRs(i.target.Annotation(a.Key))
+		said, err := a.ReadCIDRs(i.target.Annotation(a.Key))
 		if missing := slices.IndexFunc(said, func(p netip.Prefix) bool { return !slices.Contains(m.Capture.Exclude, p) }); err == nil && missing >= 0 {
 			i.tooLate(a.Key, said[missing].String(), m)
 		}
 	}
 	if a := m.Injector.Annotation(injectors.ExcludePorts); a != nil {
-		said, err := injectors.ParsePorts(i.target.Annotation(a.Key))
+		said, err := a.ReadPorts(i.target.Annotation(a.Key))
 		if missing := slices.IndexFunc(said, func(p injectors.Ports) bool { return !slices.Contains(m.Capture.ExcludePorts, p) }); err == nil && missing >= 0 {
 			i.tooLate(a.Key, said[missing].String(), m)
 		}

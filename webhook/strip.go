@@ -2,6 +2,8 @@ package webhook
 
 import (
 	"maps"
+	"slices"
+	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -87,9 +89,22 @@ func (s stripper) deployment(o *appsv1.Deployment) *appsv1.Deployment {
 				c.Env = append(c.Env, e)
 			}
 		}
+		c.Args = s.flags(slices.Concat(o.Spec.Template.Spec.Containers[i].Command, o.Spec.Template.Spec.Containers[i].Args))
 		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, c)
 	}
 	return d
+}
+
+// flags keeps the flags that are read, each as NAME=VALUE.
+func (s stripper) flags(args []string) []string {
+	var kept []string
+	for name, value := range injectors.Flags(args) {
+		if s.catalogue.ReadsFlag(name) {
+			kept = append(kept, name+"="+value)
+		}
+	}
+	slices.Sort(kept)
+	return kept
 }
 
 // differs tells whether two versions of a stripped object differ in what is read of them.
@@ -122,6 +137,13 @@ func reduced(d *appsv1.Deployment) injectors.Deployment {
 		out.Images = append(out.Images, c.Image)
 		for _, e := range c.Env {
 			out.Env[e.Name] = e.Value
+		}
+		for _, flag := range c.Args {
+			name, value, _ := strings.Cut(flag, "=")
+			if out.Flags == nil {
+				out.Flags = map[string]string{}
+			}
+			out.Flags[name] = value
 		}
 	}
 	return out

@@ -18,7 +18,7 @@ func TestParseRefuses(t *testing.T) {
 		"two objects":               {"Why.\n" + pod + "-- workload.yaml --\nkind: Job\n", "want either"},
 		"an unknown field":          {"Why.\n-- pod.yaml --\nspec: {contaners: []}\n", `unknown field "contaners"`},
 		"an unknown kind":           {"Why.\n-- workload.yaml --\nkind: Knative\n", `"Knative" is no workload`},
-		"an unknown webhook":        {"Why.\n" + pod + "-- webhooks.yaml --\n- use: kuma\n", `"kuma"`},
+		"an unknown webhook":        {"Why.\n" + pod + "-- webhooks.yaml --\n- use: nosuch\n", `nosuch`},
 		"an unknown webhook field":  {"Why.\n" + pod + "-- webhooks.yaml --\n- {use: istio, rev: x}\n", `unknown field "rev"`},
 		"an unknown cluster field":  {"Why.\n" + pod + "-- cluster.yaml --\nnodes: []\n", `unknown field "nodes"`},
 		"a wrong address":           {"Why.\n" + pod + "-- cluster.yaml --\nservices: {vault/vault: [10.96.7.7]}\n", "vault/vault"},

@@ -28,10 +28,22 @@ type Cluster struct {
 	// Kubelets are the versions of the nodes' kubelets; nodes cannot be read where it is absent.
 	Kubelets []string `json:"kubelets,omitempty"`
 
+	// Deployments are those of further injectors.
+	Deployments []Deployment `json:"deployments,omitempty"`
 	// ConfigMaps are more ConfigMaps, by namespace/name.
 	ConfigMaps map[string]map[string]string `json:"configMaps,omitempty"`
 	// Missing is what could not be read, and why.
 	Missing []string `json:"missing,omitempty"`
+}
+
+// Deployment is what matters of an injector's Deployment.
+type Deployment struct {
+	Namespace string            `json:"namespace"`
+	Name      string            `json:"name"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Env       map[string]string `json:"env,omitempty"`
+	Args      []string          `json:"args,omitempty"` // the command line
+	Images    []string          `json:"images,omitempty"`
 }
 
 // Istio is the short form of one revision's settings.
@@ -63,6 +75,11 @@ func (c *Cluster) sources(meshNamespaces []string) (*injectors.Sources, error) {
 		if env != nil {
 			src.Deployments = append(src.Deployments, agentInjector(product, env, c.Images))
 		}
+	}
+	for _, d := range c.Deployments {
+		src.Deployments = append(src.Deployments, injectors.Deployment{
+			Namespace: d.Namespace, Name: d.Name, Labels: d.Labels, Env: d.Env, Flags: injectors.Flags(d.Args), Images: d.Images,
+		})
 	}
 	maps.Copy(src.ConfigMaps, c.ConfigMaps)
 	return src, nil

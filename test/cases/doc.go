@@ -13,7 +13,8 @@
 //	patch.json      the patch, rewritten by -update
 //
 // webhooks.yaml is a list. An entry is a MutatingWebhookConfiguration, or a short form that stands for what an installation
-// registers: use: holdfast, istio, vault or openbao, and what differs from the default (see Webhook):
+// registers: use: holdfast, istio, vault, openbao, or the name of a folder in injectors/testdata that has a webhook.yaml (the
+// MutatingWebhookConfiguration as the product's chart writes it), and what differs from the default (see Webhook):
 //
 //   - use: holdfast
 //   - {use: istio, revision: canary, reinvocation: IfNeeded}

@@ -54,16 +54,18 @@ func Folders(t testing.TB, dir string) []string {
 	return out
 }
 
-// Files returns the names of the files in a folder of cases.
+// Files returns the names of the files in a folder of cases, but for an injector's WebhookFile.
 func Files(t testing.TB, dir, folder string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, folder))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := make([]string, len(entries))
-	for i, e := range entries {
-		out[i] = e.Name()
+	out := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if e.Name() != WebhookFile {
+			out = append(out, e.Name())
+		}
 	}
 	return out
 }

@@ -2,7 +2,11 @@ package cases
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,7 +17,7 @@ import (
 
 // Webhook is the short form of a MutatingWebhookConfiguration: what an installation of the product registers.
 type Webhook struct {
-	Use string `json:"use"` // holdfast, istio, vault or openbao
+	Use string `json:"use"` // holdfast, istio, vault, openbao, or any injector with a webhook.yaml in its folder of cases
 	// Name of the configuration, where it is not the usual one.
 	Name         string `json:"name,omitempty"`
 	Reinvocation string `json:"reinvocation,omitempty"` // IfNeeded or Never; the product's own default where absent
@@ -77,7 +81,60 @@ func configuration(entry []byte) (*admissionregistrationv1.MutatingWebhookConfig
 	case "istio":
 		return w.istio(), nil
 	}
-	return nil, fmt.Errorf("use: %q: want holdfast, istio, vault or openbao, or a whole MutatingWebhookConfiguration", w.Use)
+	return w.installed()
+}
+
+// WebhookFile is the file in an injector's folder of cases that holds the MutatingWebhookConfiguration which its installation
+// registers.
+const WebhookFile = "webhook.yaml"
+
+// installed reads what an installation of the injector registers.
+func (w *Webhook) installed() (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
+	dir, err := injectorCases()
+	if err != nil {
+		return nil, err
+	}
+	if w.Use == "" || strings.ContainsAny(w.Use, "./") {
+		return nil, fmt.Errorf("use: %q is no name of an injector", w.Use)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, w.Use, WebhookFile))
+	if err != nil {
+		return nil, fmt.Errorf("use: want holdfast, istio, vault, openbao, an injector with a webhook.yaml, or a whole MutatingWebhookConfiguration: %w", err)
+	}
+	c := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	if err := yaml.UnmarshalStrict(data, c); err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", w.Use, WebhookFile, err)
+	}
+	if w.Name != "" {
+		c.Name = w.Name
+	}
+	for i := range c.Webhooks {
+		if w.Reinvocation != "" {
+			c.Webhooks[i].ReinvocationPolicy = new(admissionregistrationv1.ReinvocationPolicyType(w.Reinvocation))
+		}
+		if w.Conditional {
+			c.Webhooks[i].MatchConditions = []admissionregistrationv1.MatchCondition{{Name: "some", Expression: "object.metadata.name != 'other'"}}
+		}
+	}
+	return c, nil
+}
+
+// injectorCases is the directory of the injectors' cases, wherever in the module a test runs.
+func injectorCases() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, "injectors", "testdata"), nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no go.mod above the working directory")
+		}
+		dir = parent
+	}
 }
 
 func (w *Webhook) make(name, reinvocation string, webhooks ...admissionregistrationv1.MutatingWebhook) *admissionregistrationv1.MutatingWebhookConfiguration {

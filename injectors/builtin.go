@@ -1,0 +1,11 @@
+package injectors
+
+// Builtin returns the injectors that Holdfast knows by itself, in the order of the documentation: meshes, then agents. One
+// that is not listed is a function that nobody uses.
+func Builtin() []*Injector {
+	return []*Injector{
+		Istio(),
+		Vault(),
+		OpenBao(),
+	}
+}
