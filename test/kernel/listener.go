@@ -89,6 +89,11 @@ func (s *servers) listen(addr netip.AddrPort, serve func(*net.TCPConn)) error {
 	return nil
 }
 
+// say returns what serves a connection with text and no more.
+func say(text string) func(*net.TCPConn) {
+	return func(conn *net.TCPConn) { _, _ = io.WriteString(conn, text) } // The client sees what it did not get.
+}
+
 // answer replies text to every datagram that comes to addr.
 func (s *servers) answer(addr netip.AddrPort, text func() string) error {
 	var socket net.PacketConn
@@ -141,7 +146,7 @@ func newWorld(ctx context.Context, ns namespace, dests []Destination) (_ *server
 		if d.UDP {
 			err = s.answer(d.addrPort(), func() string { return greeting })
 		} else {
-			err = s.listen(d.addrPort(), func(conn *net.TCPConn) { _, _ = io.WriteString(conn, greeting) })
+			err = s.listen(d.addrPort(), say(greeting))
 		}
 		if err != nil {
 			return nil, err

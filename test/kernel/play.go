@@ -17,21 +17,34 @@ import (
 // playTime bounds one play.
 const playTime = time.Minute
 
+// Option tells a play what is not in the pod.
+type Option func(*play)
+
+// InNamespace gives the pod's namespace. Its annotations count where a mesh's node plugin reads those as well: Linkerd's.
+func InNamespace(namespace *corev1.Namespace) Option {
+	return func(p *play) { p.namespace = namespace.Annotations }
+}
+
 // Play starts the pod's containers one by one, as the package comment says, and lets each connect to the destinations
 // that dest names for it, in order; dest is called once for each container, before any starts, and may return none.
 //
 // An effective runAsUser or runAsGroup that is not set counts as 0: which user an image names is not in the pod.
 //
-// A container that Istio brings and that ends with another code than 0 is an *[ExitError], with the results so far:
-// the containers after it have no turn.
-func (r *Rig) Play(ctx context.Context, pod *corev1.Pod, dest func(container string) []Destination) (results []Result, err error) {
+// A container that a mesh brings and that ends with another code than 0 is an *[ExitError], with the results so far.
+// If it is an init container the containers after it have no turn.
+func (r *Rig) Play(
+	ctx context.Context, pod *corev1.Pod, dest func(container string) []Destination, options ...Option,
+) (results []Result, err error) {
 	if pod.Spec.HostNetwork {
 		return nil, errors.New("play: a pod with hostNetwork has no network of its own")
 	}
 	ctx, cancel := context.WithTimeout(ctx, playTime)
 	defer cancel()
 
-	p := &play{pod: pod, dests: map[string][]Destination{}}
+	p := &play{pod: pod, meshes: meshesOf(pod), dests: map[string][]Destination{}, proxies: map[string]*proxy{}}
+	for _, option := range options {
+		option(p)
+	}
 	all, err := p.plan(dest)
 	if err != nil {
 		return nil, fmt.Errorf("play: %w", err)
@@ -45,10 +58,14 @@ func (r *Rig) Play(ctx context.Context, pod *corev1.Pod, dest func(container str
 		return nil, fmt.Errorf("play: the world: %w", err)
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
-	if p.proxy, err = newProxy(ctx, p.stage.pod, p.identity(containers(pod)[proxyName])); err != nil {
-		return nil, fmt.Errorf("play: the proxy: %w", err)
+	defer func() {
+		for _, proxy := range p.proxies {
+			err = errors.Join(err, proxy.close())
+		}
+	}()
+	if err := p.newProxies(ctx); err != nil {
+		return nil, fmt.Errorf("play: %w", err)
 	}
-	defer func() { err = errors.Join(err, p.proxy.close()) }()
 
 	if err := p.run(ctx); err != nil {
 		return p.results, fmt.Errorf("play: %w", err)
@@ -58,11 +75,33 @@ func (r *Rig) Play(ctx context.Context, pod *corev1.Pod, dest func(container str
 
 // play is one pod on its stage.
 type play struct {
-	pod     *corev1.Pod
-	stage   *stage
-	dests   map[string][]Destination
-	proxy   *proxy // Serves from its turn.
-	results []Result
+	pod       *corev1.Pod
+	namespace namespaceNotes
+	meshes    []mesh // Those that are in the pod.
+	stage     *stage
+	dests     map[string][]Destination
+	proxies   map[string]*proxy // By container. Each serves from its turn.
+	results   []Result
+}
+
+// newProxies makes the proxies of the meshes in the pod. Of two that answer names on one port the first is heard.
+func (p *play) newProxies(ctx context.Context) error {
+	taken := map[uint16]bool{}
+	containers := containers(p.pod)
+	for _, m := range p.meshes {
+		c, ok := containers[m.proxy]
+		if !ok {
+			// Nobody will ever serve, but somebody has to say so.
+			c.Name = m.proxy
+		}
+		proxy, err := newProxy(ctx, p.stage.pod, p.identity(c), m, !taken[m.dns])
+		if err != nil {
+			return fmt.Errorf("proxy %q: %w", m.proxy, err)
+		}
+		taken[m.dns] = true
+		p.proxies[m.proxy] = proxy
+	}
+	return nil
 }
 
 // plan asks where each container connects to and returns all of it.
@@ -84,39 +123,45 @@ func (p *play) plan(dest func(container string) []Destination) ([]Destination, e
 }
 
 func (p *play) run(ctx context.Context) error {
-	args, err := pluginArgs(p.pod)
-	if err != nil {
-		return err
-	}
-	if args != nil {
-		if err := p.stage.agent(ctx, "sandbox", root(), args, nil); err != nil {
+	for _, m := range p.meshes {
+		if m.sandbox == nil {
+			continue
+		}
+		acts, err := m.sandbox(p.pod, p.namespace)
+		if err := p.act(ctx, "sandbox", root(), acts, err); err != nil {
 			return err
 		}
 	}
 	for _, c := range p.pod.Spec.InitContainers {
 		always := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		if c.Name == proxyName && !always {
+		if _, ok := p.proxies[c.Name]; ok && !always {
 			return fmt.Errorf("container %q: an init container that never ends: no restartPolicy Always", c.Name)
 		}
 		if err := p.turn(ctx, c); err != nil {
 			return err
 		}
 	}
+	var exits []error
 	for _, c := range p.pod.Spec.Containers {
-		if err := p.turn(ctx, c); err != nil {
+		err := p.turn(ctx, c)
+		if exit := (*ExitError)(nil); errors.As(err, &exit) {
+			exits = append(exits, exit) // The kubelet starts the others all the same.
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(exits...)
 }
 
-// turn is what one container does when it is started. The installer connects under the rules that it finds, the proxy
-// when it serves.
+// turn is what one container does when it is started. An installer connects under the rules that it finds, a proxy when
+// it serves.
 func (p *play) turn(ctx context.Context, c corev1.Container) error {
 	id := p.identity(c)
-	if c.Name == proxyName {
-		if err := p.proxy.serve(); err != nil {
-			return fmt.Errorf("container %q: %w", c.Name, err)
+	if proxy, ok := p.proxies[c.Name]; ok {
+		if err := proxy.serve(); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			return &ExitError{Container: c.Name, Code: 1, Output: err.Error()}
 		}
 	}
 	for _, d := range p.dests[c.Name] {
@@ -126,8 +171,31 @@ func (p *play) turn(ctx context.Context, c corev1.Container) error {
 		}
 		p.results = append(p.results, Result{Container: c.Name, Dest: d, Verdict: verdict, UID: id.uid, GID: id.gid, Err: err})
 	}
-	if c.Name == installer || c.Name == validation {
-		return p.stage.agent(ctx, c.Name, id, c.Args, c.Env)
+	for _, m := range p.meshes {
+		if turn, ok := m.turns[c.Name]; ok {
+			acts, err := turn(p.pod, c)
+			return p.act(ctx, c.Name, id, acts, err)
+		}
+	}
+	return nil
+}
+
+// act does what a container does, unless it refused to: then it ended with code 1.
+func (p *play) act(ctx context.Context, container string, id identity, acts []act, refused error) error {
+	if refused != nil {
+		return &ExitError{Container: container, Code: 1, Output: refused.Error()}
+	}
+	for _, do := range acts {
+		err := do(ctx, p.stage, id)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if exit := (*ExitError)(nil); errors.As(err, &exit) {
+			return &ExitError{Container: container, Code: exit.Code, Output: exit.Output}
+		}
+		if err != nil {
+			return fmt.Errorf("container %q: %w", container, err)
+		}
 	}
 	return nil
 }

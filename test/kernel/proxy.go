@@ -19,21 +19,28 @@ import (
 // whose own connections are redirected to itself gets there.
 const maxHops = 8
 
-// proxyDNS is where captured names are asked for.
-const proxyDNS = "127.0.0.1:15053"
-
-// proxy stands for istio-proxy, as its user.
+// proxy stands for a mesh's proxy, as its user.
 type proxy struct {
 	*servers
+	listens []netip.AddrPort // TCP.
 	serving atomic.Bool
 }
 
 // newProxy returns a proxy that does not serve yet. All it does is say so to the datagrams that are redirected to it.
-// Without that they are lost in silence, for the kernel's "port unreachable" does not find its way back through
-// istio-iptables' connection tracking zones, and every refusal would be a wait.
-func newProxy(ctx context.Context, ns namespace, id identity) (*proxy, error) {
+// Without that they are lost in silence, for the kernel's "port unreachable" does not find its way back through the
+// connection tracking zones of a mesh that captures names, and every refusal would be a wait.
+func newProxy(ctx context.Context, ns namespace, id identity, m mesh, answers bool) (*proxy, error) {
 	p := &proxy{servers: newServers(ctx, ns, id)}
-	err := p.answer(netip.MustParseAddrPort(proxyDNS), func() string {
+	p.listens = append(p.listens, netip.AddrPortFrom(netip.IPv4Unspecified(), m.outbound))
+	if m.dns == 0 {
+		return p, nil
+	}
+	names := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), m.dns)
+	p.listens = append(p.listens, names)
+	if !answers {
+		return p, nil
+	}
+	err := p.answer(names, func() string {
 		if p.serving.Load() {
 			return viaProxy + greeting
 		}
@@ -56,8 +63,8 @@ func (p *proxy) serve() error {
 		default:
 		}
 	}
-	for _, addr := range []string{"0.0.0.0:15001", proxyDNS} {
-		if err := p.listen(netip.MustParseAddrPort(addr), forward); err != nil {
+	for _, addr := range p.listens {
+		if err := p.listen(addr, forward); err != nil {
 			return err
 		}
 	}

@@ -13,18 +13,19 @@ import (
 	"os/exec"
 	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Both ends of the link are documentation addresses (RFC 5737), which no destination needs.
-const linkPrefix = "192.0.2.0/24"
+const (
+	linkPrefix = "192.0.2.0/24"
+	podAddress = "192.0.2.2"
+)
 
 // The pod's side. Without a routable address istio-iptables leaves without a rule and without a complaint. The index is
 // not the one of the other end: to a kernel that finds both the same the link is no veth, and up within a second or so.
 const podLink = `link set lo up
 link add eth0 index 10 type veth peer name eth0 netns /proc/self/fd/3
-addr add 192.0.2.2/24 dev eth0
+addr add ` + podAddress + `/24 dev eth0
 link set eth0 up
 route add default via 192.0.2.1
 `
@@ -107,7 +108,7 @@ func (s *stage) output(ns namespace, cmd *exec.Cmd) (string, error) {
 	return strings.TrimSpace(out.String()), err
 }
 
-// ExitError is a container of Istio's that ended with a code other than 0. In a cluster it is started again and again.
+// ExitError is a container of a mesh that ended with a code other than 0. In a cluster it is started again and again.
 // The node plugin counts as a container named sandbox: where it fails no container has a turn.
 type ExitError struct {
 	Container string
@@ -119,32 +120,12 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("container %q: exit code %d: %s", e.Container, e.Code, e.Output)
 }
 
-// agent runs pilot-agent in the pod's namespace, for the named container.
-func (s *stage) agent(ctx context.Context, container string, id identity, args []string, env []corev1.EnvVar) error {
-	cmd := command(ctx, "/proc/self/fd/3", args...)
-	cmd.Args[0] = "pilot-agent"
-	cmd.ExtraFiles = []*os.File{s.rig.agent}
-	if id != root() {
-		cmd.SysProcAttr.Credential = id.credential()
-	}
-	cmd.Dir = "/"
-	cmd.Env = []string{
+// environment is what every program of a play finds.
+func (s *stage) environment() []string {
+	return []string{
 		"PATH=" + os.Getenv("PATH"),
 		"XTABLES_LOCKFILE=" + s.rig.dir + "/lock", // A container has its own /run.
 	}
-	for _, v := range env {
-		if v.ValueFrom == nil {
-			cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
-		}
-	}
-	out, err := s.output(s.pod, cmd)
-	if code, exited := exitCode(err); exited {
-		return &ExitError{Container: container, Code: code, Output: out}
-	}
-	if err != nil {
-		return fmt.Errorf("container %q: run pilot-agent: %w", container, err)
-	}
-	return nil
 }
 
 // check refuses what this rig cannot answer for.

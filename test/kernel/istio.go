@@ -3,7 +3,9 @@
 package kernel
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -11,10 +13,47 @@ import (
 )
 
 const (
-	installer  = "istio-init"
-	validation = "istio-validation"
-	proxyName  = "istio-proxy"
+	istioInstaller = "istio-init"
+	istioValidator = "istio-validation"
+	istioProxy     = "istio-proxy"
 )
+
+// istio is played by its own program: pilot-agent, as the rig was given it.
+func istio() mesh {
+	run := func(_ *corev1.Pod, c corev1.Container) ([]act, error) { return []act{agent(c.Args, c.Env)}, nil }
+	return mesh{
+		name: "istio",
+		present: func(pod *corev1.Pod) bool {
+			return (has(pod, istioInstaller) || has(pod, istioValidator) || has(pod, istioProxy)) && !trafficDirector().present(pod)
+		},
+		proxy: istioProxy, outbound: 15001, dns: 15053,
+		sandbox: func(pod *corev1.Pod, _ namespaceNotes) ([]act, error) {
+			args, err := pluginArgs(pod)
+			if args == nil || err != nil {
+				return nil, err
+			}
+			return []act{agent(args, nil)}, nil
+		},
+		turns:  map[string]turn{istioInstaller: run, istioValidator: run},
+		modes:  modes("istio", true, true),
+		inject: injectIstio,
+	}
+}
+
+// agent runs pilot-agent with a container's arguments and environment.
+func agent(args []string, env []corev1.EnvVar) act {
+	return func(ctx context.Context, s *stage, id identity) error {
+		cmd := command(ctx, "/proc/self/fd/3", args...)
+		cmd.Args[0] = "pilot-agent"
+		cmd.ExtraFiles = []*os.File{s.rig.agent}
+		for _, v := range env {
+			if v.ValueFrom == nil {
+				cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
+			}
+		}
+		return s.program(id, cmd)
+	}
+}
 
 // pluginArgs returns the arguments of istio-iptables that do what Istio's node plugin does when the pod's sandbox is
 // made, and nil where the plugin leaves the pod alone. Only a pod with istio-validation is taken to be on a node that
@@ -24,16 +63,16 @@ const (
 // sidecar_iptables_linux.go (which value goes where).
 func pluginArgs(pod *corev1.Pod) ([]string, error) {
 	containers := containers(pod)
-	if _, ok := containers[validation]; !ok {
+	if _, ok := containers[istioValidator]; !ok {
 		return nil, nil
 	}
-	proxy, ok := containers[proxyName]
+	proxy, ok := containers[istioProxy]
 	if !ok || pluginSkips(pod, containers, proxy) {
 		return nil, nil
 	}
 	mode := annotation(pod, "sidecar.istio.io/interceptionMode", "REDIRECT")
 	if mode != "REDIRECT" && mode != "TPROXY" {
-		return nil, fmt.Errorf("sandbox: interception mode %q: the node plugin takes REDIRECT or TPROXY", mode)
+		return nil, fmt.Errorf("interception mode %q: the node plugin takes REDIRECT or TPROXY", mode)
 	}
 	const traffic = "traffic.sidecar.istio.io/"
 	uid, gid := pluginIdentity(proxy)
@@ -66,7 +105,7 @@ func pluginArgs(pod *corev1.Pod) ([]string, error) {
 
 // pluginSkips is whether the plugin leaves a pod alone that has a proxy.
 func pluginSkips(pod *corev1.Pod, containers map[string]corev1.Container, proxy corev1.Container) bool {
-	_, hasInstaller := containers[installer]
+	_, hasInstaller := containers[istioInstaller]
 	_, hasStatus := pod.Annotations["sidecar.istio.io/status"]
 	inject, labelled := pod.Labels["sidecar.istio.io/inject"]
 	if !labelled {
@@ -133,4 +172,36 @@ func containers(pod *corev1.Pod) map[string]corev1.Container {
 		}
 	}
 	return byName
+}
+
+// injectIstio puts the installer last and the proxy last, or both first where the proxy is native.
+// Source: istio.io/istio, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml; the order is
+// pkg/kube/inject/webhook.go, as recorded in test/vaultinjector/testdata/recorded.
+func injectIstio(m Mode, pod *corev1.Pod, exempt Exempt) {
+	const traffic = "traffic.sidecar.istio.io/"
+	pod.Annotations["sidecar.istio.io/status"] = `{"initContainers":null,"containers":null,"revision":"default"}`
+	if len(exempt.CIDRs) > 0 {
+		pod.Annotations[traffic+"excludeOutboundIPRanges"] = list("", exempt.CIDRs)
+	}
+	args := []string{
+		"istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*",
+		"-x", list("", exempt.CIDRs), "-b", "*", "-d", "15090,15021,15020",
+	}
+	if len(exempt.Ports) > 0 {
+		ports := list("", exempt.Ports)
+		pod.Annotations[traffic+"excludeOutboundPorts"] = ports
+		args = append(args, "-o", ports)
+	}
+	first := corev1.Container{Name: istioInstaller, Args: args, SecurityContext: administrator()}
+	if m.CNI {
+		first.Name, first.SecurityContext = istioValidator, user(1337, 1337)
+		first.Args = append(args, "--run-validation", "--skip-rule-apply")
+	}
+	proxy := corev1.Container{Name: istioProxy, Args: []string{"proxy", "sidecar"}, SecurityContext: user(1337, 1337)}
+	if m.Native {
+		prependInit(pod, first, native(proxy, "/healthz/ready", 15021))
+		return
+	}
+	appendInit(pod, first)
+	appendMain(pod, proxy)
 }
