@@ -3,7 +3,7 @@
 package config
 
 import (
-	"fmt"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -67,6 +67,11 @@ type Config struct {
 	// Dialers says where injected containers connect to, where neither the pod nor the cluster says it.
 	Dialers []Dialer `json:"dialers,omitempty"`
 
+	// Injectors describes injectors that Holdfast does not know by itself.
+	Injectors []Injector `json:"injectors,omitempty"`
+	// InitNetwork lists init containers that are known to need the network, by name or image, in every pod.
+	InitNetwork []InitContainer `json:"initNetwork,omitempty"`
+
 	severities map[string]report.Severity
 	catalogue  *injectors.Catalogue
 }
@@ -116,7 +121,17 @@ func Load(data []byte) (*Config, error) {
 	if err := decode(data, c); err != nil {
 		return nil, err
 	}
-	c.catalogue = injectors.NewCatalogue(injectors.Builtin()...)
+	builtin := injectors.Builtin()
+	c.catalogue = injectors.NewCatalogue(builtin...)
+	if err := c.validateInjectors(c.catalogue).ToAggregate(); err != nil {
+		return nil, err // what else is wrong depends on which injectors there are
+	}
+	if len(c.Injectors) > 0 {
+		for i := range c.Injectors {
+			builtin = append(builtin, c.Injectors[i].describe())
+		}
+		c.catalogue = injectors.NewCatalogue(builtin...)
+	}
 	if err := c.validate().ToAggregate(); err != nil {
 		return nil, err
 	}
@@ -157,7 +172,7 @@ func (c *Config) validate() field.ErrorList {
 			errs = append(errs, field.Invalid(field.NewPath("keepOrder").Index(i), kind, "must be a kind, or a kind and its group: Workspace, Workspace.example.com"))
 		}
 	}
-	return append(append(errs, c.validateMeshes()...), c.validateDialers()...)
+	return slices.Concat(errs, c.validateMeshes(), c.validateDialers(), c.validateInits())
 }
 
 func (c *Config) validateMeshes() field.ErrorList {
@@ -239,21 +254,21 @@ func (d *Dialer) validate(path *field.Path, names []string) field.ErrorList {
 	return errs
 }
 
-func (d *Dialer) endpoint() (injectors.Endpoint, error) {
-	var to injectors.Endpoint
+func (d *Dialer) endpoint() (injectors.Endpoint, error) { return endpoint(d.Address) }
+
+// endpoint reads HOST:PORT or a URL; "" is nowhere in particular.
+func endpoint(address string) (injectors.Endpoint, error) {
 	switch {
-	case strings.Contains(d.Address, "://"):
-		var ok bool
-		if to, ok = injectors.ParseURL(d.Address); !ok {
-			return to, fmt.Errorf("not a URL with a host")
+	case address == "":
+		return injectors.Endpoint{}, nil
+	case strings.Contains(address, "://"):
+		to, ok := injectors.ParseURL(address)
+		if !ok {
+			return to, errors.New("not a URL with a host")
 		}
-	case d.Address != "":
-		var err error
-		if to, err = injectors.ParseHostPort(d.Address); err != nil {
-			return to, err
-		}
+		return to, nil
 	}
-	return to, nil
+	return injectors.ParseHostPort(address)
 }
 
 // Severity returns the severity that a rule has under this configuration.

@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // InitNetworkAnnotation says which of the pod's own init containers need the network, and where:
@@ -65,8 +67,39 @@ func ParseHostPort(address string) (Endpoint, error) {
 	return Endpoint{Host: host, Port: uint16(n)}, nil
 }
 
-// declare turns the pod's own init containers of which the user says that they need the network into dialers.
+// KnownInit is an init container of which the configuration says that it needs the network.
+type KnownInit struct {
+	Name  string // of the container; "" for any
+	Image string // its repository, without a registry, a tag or a digest; "" for any
+	To    Endpoint
+}
+
+// is tells whether the container is meant.
+func (k *KnownInit) is(c *corev1.Container) bool {
+	return c != nil && (k.Name == "" || k.Name == c.Name) && (k.Image == "" || repository(c.Image, k.Image))
+}
+
+// repository tells whether an image is of the repository, whatever its registry, tag and digest: docker.io/flyway/flyway:11 is
+// of flyway/flyway.
+func repository(image, want string) bool {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		image = image[:colon]
+	}
+	return image == want || strings.HasSuffix(image, "/"+want)
+}
+
+// declare turns the pod's own init containers of which the user, or the configuration, says that they need the network into
+// dialers.
 func (p *Plan) declare() {
+	for k := range p.Env.InitNetwork {
+		known := &p.Env.InitNetwork[k]
+		for i := range p.Inits {
+			if known.is(p.Container(&p.Inits[i])) {
+				p.needs(&p.Inits[i], known.To)
+			}
+		}
+	}
 	value, ok := p.Target.Meta.Annotations[InitNetworkAnnotation]
 	if !ok {
 		return
@@ -74,14 +107,20 @@ func (p *Plan) declare() {
 	declared, _ := ParseInitNetwork(value) // what is wrong in it is reported by a rule
 	for _, d := range declared {
 		for i := range p.Inits {
-			s := &p.Inits[i]
-			if s.Name != d.Container || s.Role != Own && !s.Declared {
-				continue
-			}
-			s.Role, s.Declared = Dialer, true
-			if d.To.Known() {
-				s.To = append(s.To, p.resolve(d.To))
+			if p.Inits[i].Name == d.Container {
+				p.needs(&p.Inits[i], d.To)
 			}
 		}
+	}
+}
+
+// needs notes that one of the pod's own init containers needs the network, and where.
+func (p *Plan) needs(s *Step, to Endpoint) {
+	if s.Role != Own && !s.Declared {
+		return
+	}
+	s.Role, s.Declared = Dialer, true
+	if to.Known() {
+		s.To = append(s.To, p.resolve(to))
 	}
 }

@@ -127,6 +127,8 @@ type Env struct {
 	Services func(namespace, name string) (Service, bool)
 	// Addresses are configured destinations by injector name, used where the pod and the cluster do not say.
 	Addresses map[string]Endpoint
+	// InitNetwork are init containers of which the configuration says that they need the network.
+	InitNetwork []KnownInit
 	// Now tells the time, for exemptions that end; nil where no time is to be had.
 	Now func() time.Time
 }

@@ -44,7 +44,7 @@ type reviewer struct {
 func newReviewer(log logr.Logger, cluster reader, c *config.Config, catalogue *injectors.Catalogue, audit bool, own string, m *metrics, now func() time.Time) *reviewer {
 	return &reviewer{
 		log: log, cluster: cluster, config: c, audit: audit, own: own, metrics: m, now: now,
-		env: &injectors.Env{Catalogue: catalogue, Services: cluster.Service, Addresses: c.Addresses(), Now: now},
+		env: &injectors.Env{Catalogue: catalogue, Services: cluster.Service, Addresses: c.Addresses(), InitNetwork: c.KnownInits(), Now: now},
 	}
 }
 

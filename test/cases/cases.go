@@ -111,7 +111,9 @@ func (c *Case) load() error {
 		return fmt.Errorf("%s: %w", configPart, err)
 	}
 	c.Config = configuration
-	c.Env = &injectors.Env{Catalogue: configuration.Catalogue(), Addresses: configuration.Addresses(), Now: Now}
+	c.Env = &injectors.Env{
+		Catalogue: configuration.Catalogue(), Addresses: configuration.Addresses(), InitNetwork: configuration.KnownInits(), Now: Now,
+	}
 	namespace, err := c.namespace(&cluster)
 	if err != nil {
 		return err

@@ -1,0 +1,85 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"holdfast.dev/holdfast/config"
+)
+
+const described = `
+injectors:
+- name: acme-mesh
+  webhooks: [inject.acme.example]
+  mark: {annotation: acme.example/status, value: injected}
+  ask: {label: acme.example/inject, value: "true"}
+  containers:
+  - {name: acme-init, role: installer}
+  - {name: acme-proxy, role: proxy, uid: 1500}
+  redirect: {excludeUIDs: [1500]}
+  annotations: {excludeOutboundIPRanges: acme.example/exclude-ips, hold: acme.example/wait}
+- name: acme-agent
+  containers:
+  - {name: acme-fetch, role: dialer, place: first, address: "secrets.acme.svc:8443"}
+meshes: [{injector: acme-mesh, cni: true}]
+dialers: [{injector: acme-agent, cidrs: [203.0.113.0/24]}]
+initNetwork: [{image: flyway/flyway, address: "db.shop.svc:5432"}, {name: wait-for-db}]
+`
+
+func TestDescribedInjectors(t *testing.T) {
+	c := load(t, described)
+	all := c.Catalogue().All
+	mesh, agent := all[len(all)-2], all[len(all)-1]
+	if mesh.Name != "acme-mesh" || mesh.Title != "acme-mesh" || mesh.Observe == nil || mesh.Hold == nil || len(mesh.Annotations) != 2 {
+		t.Errorf("got mesh %+v, want one with an observation, hold and two annotations", mesh)
+	}
+	if agent.Name != "acme-agent" || agent.Observe != nil || agent.Dials == nil {
+		t.Errorf("got agent %+v, want one that dials and redirects nothing", agent)
+	}
+	if got := c.KnownInits(); len(got) != 2 || got[0].Image != "flyway/flyway" || got[0].To.String() != "db.shop.svc:5432" || got[1].Name != "wait-for-db" {
+		t.Errorf("got known init containers %+v", got)
+	}
+}
+
+// TestDescribedInjectorsAreStrict holds that every mistake is named with its path, and all of them at once.
+func TestDescribedInjectorsAreStrict(t *testing.T) {
+	for name, test := range map[string]struct{ file, want string }{
+		"a known name":       {"injectors: [{name: istio, containers: [{name: a, role: helper}]}]", `injectors[0].name: Duplicate value: "istio"`},
+		"a name twice":       {"injectors: [{name: a, containers: [{name: b, role: helper}]}, {name: a, containers: [{name: c, role: helper}]}]", `injectors[1].name: Duplicate value: "a"`},
+		"a known container":  {"injectors: [{name: a, containers: [{name: istio-proxy, role: helper}]}]", `injectors[0].containers[0].name: Duplicate value: "istio-proxy"`},
+		"no containers":      {"injectors: [{name: a}]", "injectors[0].containers: Required value"},
+		"an unknown role":    {"injectors: [{name: a, containers: [{name: b, role: x}]}]", `injectors[0].containers[0].role: Unsupported value: "x"`},
+		"an unknown place":   {"injectors: [{name: a, containers: [{name: b, role: helper, place: middle}]}]", `containers[0].place: Unsupported value: "middle"`},
+		"a webhook":          {"injectors: [{name: a, webhooks: [inject], containers: [{name: b, role: helper}]}]", `injectors[0].webhooks[0]: Invalid value: "inject"`},
+		"a sign of two":      {"injectors: [{name: a, mark: {annotation: a, label: b}, containers: [{name: b, role: helper}]}]", "injectors[0].mark: Invalid value"},
+		"no sign at all":     {"injectors: [{name: a, ask: {value: x}, containers: [{name: b, role: helper}]}]", "injectors[0].ask: Invalid value"},
+		"an address":         {"injectors: [{name: a, containers: [{name: b, role: dialer, address: nowhere}]}]", "containers[0].address: Invalid value"},
+		"who does not dial":  {"injectors: [{name: a, containers: [{name: b, role: helper, address: 'a:1'}]}]", "containers[0].address: Forbidden"},
+		"a native main":      {"injectors: [{name: a, containers: [{name: b, role: dialer, main: true, native: true}]}]", "containers[0].native: Invalid value"},
+		"a main installer":   {"injectors: [{name: a, redirect: {}, containers: [{name: b, role: installer, main: true}, {name: c, role: proxy}]}]", "containers[0].main: Invalid value"},
+		"a negative user":    {"injectors: [{name: a, containers: [{name: b, role: helper, uid: -2}]}]", "containers[0].uid: Invalid value"},
+		"no redirect":        {"injectors: [{name: a, containers: [{name: b, role: proxy}]}]", "injectors[0].redirect: Required value"},
+		"no proxy":           {"injectors: [{name: a, redirect: {}, containers: [{name: b, role: installer}]}]", "injectors[0].redirect: Required value"},
+		"no installer":       {"injectors: [{name: a, redirect: {}, containers: [{name: b, role: proxy}]}]", "injectors[0].redirect: Required value"},
+		"a plugin installer": {"injectors: [{name: a, redirect: {cni: true}, containers: [{name: b, role: proxy}, {name: c, role: installer}]}]", "injectors[0].redirect.cni: Invalid value"},
+		"late without cni":   {"injectors: [{name: a, redirect: {late: true}, containers: [{name: b, role: proxy}, {name: c, role: installer}]}]", "injectors[0].redirect.late: Invalid value"},
+		"ranges":             {"injectors: [{name: a, redirect: {cni: true, excludeOutboundIPRanges: x}, containers: [{name: b, role: proxy}]}]", "excludeOutboundIPRanges: Invalid value"},
+		"ports":              {"injectors: [{name: a, redirect: {cni: true, excludeOutboundPorts: x}, containers: [{name: b, role: proxy}]}]", "excludeOutboundPorts: Invalid value"},
+		"a key":              {"injectors: [{name: a, annotations: {hold: 'not a key'}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.hold: Invalid value"},
+		"another key":        {"injectors: [{name: a, annotations: {others: ['not a key']}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.others[0]: Invalid value"},
+		"a value of no key":  {"injectors: [{name: a, annotations: {holdValue: x}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.hold: Required value"},
+		"an unknown field":   {"injectors: [{name: a, container: []}]", `unknown field "injectors[0].container"`},
+		"too many":           {"injectors: [" + strings.Repeat("{name: a, containers: [{name: b, role: helper}]},", 9) + "]", "injectors: Too many"},
+		"an empty init":      {"initNetwork: [{address: 'a:1'}]", "initNetwork[0].name: Required value"},
+		"a tagged image":     {"initNetwork: [{image: 'flyway/flyway:11'}]", "initNetwork[0].image: Invalid value"},
+		"an init's address":  {"initNetwork: [{name: a, address: 'http://'}]", "initNetwork[0].address: Invalid value"},
+		"too many inits":     {"initNetwork: [" + strings.Repeat("{name: a},", 65) + "]", "initNetwork: Too many"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := config.Load([]byte(test.file))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
