@@ -69,6 +69,9 @@ type Capture struct {
 	Listed  bool
 	Include []netip.Prefix
 
+	// OnlyIPv4 tells that nothing redirects IPv6.
+	OnlyIPv4 bool
+
 	// Interfaces is the list of those whose traffic leaves unchanged, DNS included.
 	Interfaces string
 	// Groups are those whose processes alone are captured (OnlyGroups), or are not; by primary gid, as above.
@@ -267,7 +270,7 @@ func named(p netip.Prefix) bool { return !p.Addr().IsLinkLocalUnicast() && !p.Ad
 // takesAny judges known addresses. A client that has several tries them all: one that passes is enough.
 func (c *Capture) takesAny(to Endpoint) Tri {
 	for _, a := range to.Addrs {
-		if a.IsLoopback() || prefixIn(c.Exclude, a) {
+		if a.IsLoopback() || prefixIn(c.Exclude, a) || c.OnlyIPv4 && !a.Unmap().Is4() {
 			return No
 		}
 		if c.Listed && !portIn(c.IncludePorts, to.Port) && !prefixIn(c.Include, a) {

@@ -60,6 +60,8 @@ type Mesh struct {
 	// Late tells that annotations which are on the finished pod take effect: the node reads them raw.
 	Late bool
 	// Coming tells that the mesh's hook will yet be called, and reads the annotations that are there then.
+	// Unlisted tells that the list which an annotation replaces is kept where nobody read it.
+	Unlisted bool
 	Coming bool
 	// Again tells that the hook has run (or will have) and will run once more: it puts its own containers in order.
 	Again bool
@@ -81,9 +83,12 @@ func (m *Mesh) List(means Meaning, t *Target) (list string, known bool) {
 		return list, true
 	}
 	switch {
+	if list, ok := t.Namespace.Annotations[a.Key]; ok && a.Namespaced {
+		return list, true
+	}
 	case m.Settings != nil && m.Settings.ListsKnown():
 		return m.Settings.list(means), true
-	case m.Coming:
+	case m.Coming || m.Unlisted:
 		return "", false
 	case means == ExcludeUIDs && slices.ContainsFunc(m.Capture.Users, func(u Users) bool { return len(u.Ports) > 0 }):
 		return "", false // a rule that cannot be written back as it was
