@@ -59,9 +59,9 @@ type Mesh struct {
 	Capture  Capture
 	// Late tells that annotations which are on the finished pod take effect: the node reads them raw.
 	Late bool
-	// Coming tells that the mesh's hook will yet be called, and reads the annotations that are there then.
 	// Unlisted tells that the list which an annotation replaces is kept where nobody read it.
 	Unlisted bool
+	// Coming tells that the mesh's hook will yet be called, and reads the annotations that are there then.
 	Coming bool
 	// Again tells that the hook has run (or will have) and will run once more: it puts its own containers in order.
 	Again bool
@@ -82,10 +82,10 @@ func (m *Mesh) List(means Meaning, t *Target) (list string, known bool) {
 	if list, ok := t.Meta.Annotations[a.Key]; ok {
 		return list, true
 	}
-	switch {
 	if list, ok := t.Namespace.Annotations[a.Key]; ok && a.Namespaced {
 		return list, true
 	}
+	switch {
 	case m.Settings != nil && m.Settings.ListsKnown():
 		return m.Settings.list(means), true
 	case m.Coming || m.Unlisted:
