@@ -82,7 +82,8 @@ type Capture struct {
 
 	// DNS tells that queries for names go to the proxy too, which nobody answers before it serves.
 	DNS bool
-	// DNSFirst tells that they are taken before the exempt ports are looked at.
+	// DNSFirst tells that they are taken before the exempt ports are looked at; what is exempt by address or by user has left
+	// by then, queries to an exempt name server with it.
 	DNSFirst bool
 
 	// Inbound is what others cannot reach but through the proxy.
@@ -93,12 +94,17 @@ type Capture struct {
 type Users struct {
 	First, Last int64
 	Ports       []Ports // all of them where empty
+	// NoTCP and NoUDP tell that the rule is about the other protocol alone. Names are asked for by UDP.
+	NoTCP, NoUDP bool
 }
 
 // let tells whether the rule lets a process of the user pass on its way to the port; port 0 asks about all of them.
 func (u *Users) let(uid int64, port uint16) bool {
 	return uid != NoID && u.First <= uid && uid <= u.Last && (len(u.Ports) == 0 || portIn(u.Ports, port))
 }
+
+// plain tells that the rule lets its users pass wherever they connect.
+func (u *Users) plain() bool { return len(u.Ports) == 0 && !u.NoTCP && !u.NoUDP }
 
 // String returns 100 or 100-199, without the ports.
 func (u *Users) String() string {
@@ -132,17 +138,17 @@ func (c *Capture) identity(uid, gid int64) bool {
 	if uid != NoID && slices.Contains(c.UIDs, uid) || gid != NoID && slices.Contains(c.GIDs, gid) {
 		return true
 	}
-	return c.lets(uid, 0)
+	return slices.ContainsFunc(c.Users, func(u Users) bool { return u.plain() && u.let(uid, 0) })
 }
 
-// lets tells whether a rule for users lets a process pass on its way to the port.
-func (c *Capture) lets(uid int64, port uint16) bool {
-	for i := range c.Users {
-		if c.Users[i].let(uid, port) {
-			return true
-		}
-	}
-	return false
+// connects tells whether a rule for users lets a process connect to the port.
+func (c *Capture) connects(uid int64, port uint16) bool {
+	return slices.ContainsFunc(c.Users, func(u Users) bool { return !u.NoTCP && u.let(uid, port) })
+}
+
+// asks tells whether a rule for users lets a process ask for names.
+func (c *Capture) asks(uid int64) bool {
+	return slices.ContainsFunc(c.Users, func(u Users) bool { return !u.NoUDP && u.let(uid, 53) })
 }
 
 // passes tells whether a process with these ids is let through, whatever it connects to: by the interface that it would leave
@@ -196,7 +202,7 @@ func (c *Capture) outside(gid int64) Tri {
 // addresses, included ports, included addresses.
 func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
 	passes := c.passes(uid, gid)
-	if passes == Yes || portIn(c.ExcludePorts, to.Port) || to.Port != 0 && c.lets(uid, to.Port) {
+	if passes == Yes || portIn(c.ExcludePorts, to.Port) || c.connects(uid, to.Port) {
 		return No
 	}
 	if taken := c.takesTo(to); taken != Yes || passes == No {
@@ -280,12 +286,26 @@ func (c *Capture) takesAny(to Endpoint) Tri {
 	return Yes
 }
 
-// names tells whether a process with these ids can resolve names while the redirect is there and the proxy is not.
-func (c *Capture) names(uid, gid int64) Tri {
-	if !c.DNS || portIn(c.ExcludePorts, 53) && !c.DNSFirst || c.lets(uid, 53) {
+// names tells whether a process with these ids, which connects to the given destinations, can resolve names while the redirect
+// is there and the proxy is not.
+func (c *Capture) names(uid, gid int64, to []Endpoint) Tri {
+	if !c.DNS || portIn(c.ExcludePorts, 53) && !c.DNSFirst || c.asks(uid) {
 		return Yes
 	}
-	return c.passes(uid, gid)
+	passes := c.passes(uid, gid)
+	if passes == No && c.DNSFirst && slices.ContainsFunc(c.Exclude, func(p netip.Prefix) bool { return servesNames(p, to) }) {
+		return Unknown
+	}
+	return passes
+}
+
+// servesNames tells whether the name server of a pod may stand in an exempt range: anywhere but on the loopback, and at a
+// destination's own address.
+func servesNames(p netip.Prefix, to []Endpoint) bool {
+	if p.Addr().IsLoopback() {
+		return false
+	}
+	return !p.IsSingleIP() || !slices.ContainsFunc(to, func(e Endpoint) bool { return slices.Contains(e.Addrs, p.Addr()) })
 }
 
 func portIn(ranges []Ports, port uint16) bool {

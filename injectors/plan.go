@@ -90,7 +90,7 @@ func (m *Mesh) List(means Meaning, t *Target) (list string, known bool) {
 		return m.Settings.list(means), true
 	case m.Coming || m.Unlisted:
 		return "", false
-	case means == ExcludeUIDs && slices.ContainsFunc(m.Capture.Users, func(u Users) bool { return len(u.Ports) > 0 }):
+	case means == ExcludeUIDs && slices.ContainsFunc(m.Capture.Users, func(u Users) bool { return !u.plain() }):
 		return "", false // a rule that cannot be written back as it was
 	}
 	return m.Capture.list(a), true
