@@ -60,6 +60,8 @@ type Injector struct {
 	// Asked tells whether somebody asked for the injection of just this pod, or its namespace: Yes or No as they said, Unknown
 	// where nobody said anything.
 	Asked func(t *Target) Tri
+	// Decline is what a pod says to be left alone.
+	Decline Decline
 	// Muddle returns what is contradictory, or without effect, in how the pod and its namespace ask for injection.
 	Muddle func(t *Target) []Muddle
 	// Inject does to the plan what the injector's webhook does to the pod, at the first call or at a later one. An injector
@@ -133,6 +135,12 @@ type Muddle struct {
 	Fix  string // a sentence, or a line to paste
 }
 
+// Decline is the annotation, or the label, with which a pod declines an injection; "" where there is none.
+type Decline struct {
+	Key, Value string
+	Label      bool
+}
+
 // Annotation is one annotation that an injector reads on pods.
 type Annotation struct {
 	Key   string
@@ -168,6 +176,7 @@ type Catalogue struct {
 	wraps  []*Injector
 	keys   map[string]*Annotation
 	own    []string // keys, sorted
+	words  vocabulary
 }
 
 type known struct {
@@ -192,6 +201,7 @@ func NewCatalogue(all ...*Injector) *Catalogue {
 	}
 	slices.SortFunc(c.begins, func(a, b known) int { return strings.Compare(a.begins, b.begins) })
 	c.own = slices.Sorted(maps.Keys(c.keys))
+	c.words = newVocabulary(all)
 	return c
 }
 

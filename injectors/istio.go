@@ -56,6 +56,7 @@ func Istio() *Injector {
 		},
 		Marked:      func(t *Target) bool { return t.Annotation(istioStatus) != "" },
 		Wants:       istioWants,
+		Decline:     Decline{Key: istioInject, Value: "false", Label: true},
 		Rerenders:   true,
 		Native:      istioNative,
 		Hold:        &Hold{Key: istioProxyConfig, Merge: mergeIstioHold},
@@ -68,10 +69,11 @@ func Istio() *Injector {
 
 // istioOwns: every entry is called <prefix>sidecar-injector.istio.io, in each revision's and each tag's configuration
 // (manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml). Without a prefix the name is that of
-// Traffic Director's injector.
+// Traffic Director's injector. Entries that istioctl has put to rest, because a tag has taken their place, are nobody's: a label
+// that no namespace has selects them.
 func istioOwns(h *Hook) (string, bool) {
 	const suffix = ".sidecar-injector.istio.io"
-	if !strings.HasSuffix(h.Name, suffix) {
+	if !strings.HasSuffix(h.Name, suffix) || h.Namespaces != nil && strings.Contains(h.Namespaces.String(), "istio.io/deactivated") {
 		return "", false
 	}
 	if rev := h.Labels["istio.io/rev"]; rev != "" {

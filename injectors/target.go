@@ -31,6 +31,8 @@ type Namespace struct {
 
 	// Hooks are the mutating webhooks whose namespace selector matches, in the API server's call order.
 	Hooks []*Hook
+	// Registered are all of them, whether or not their namespace selector matches; none where that is not known.
+	Registered []*Hook
 }
 
 // Template tells that the target is the pod inside a workload, which no pod webhook has seen yet.

@@ -74,6 +74,10 @@ func (p *Plan) meshBit(injector *Injector) meshes {
 	return 0
 }
 
+// Takes tells whether the mesh redirects what the container sends to the endpoint; the zero Endpoint asks about the network at
+// large.
+func (m *Mesh) Takes(s *Step, to Endpoint) Tri { return m.Capture.takes(s.UID, s.GID, to) }
+
 // Network tells what the network is for a connection by the container to the endpoint. The zero Endpoint asks about the
 // network at large.
 func (p *Plan) Network(s *Step, to Endpoint) State {

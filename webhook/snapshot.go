@@ -68,7 +68,7 @@ func (s *snapshot) namespace(n *corev1.Namespace) *injectors.Namespace {
 }
 
 func newNamespace(n *corev1.Namespace, hooks []*injectors.Hook) *injectors.Namespace {
-	return &injectors.Namespace{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Hooks: injectors.In(hooks, n.Labels)}
+	return &injectors.Namespace{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Hooks: injectors.In(hooks, n.Labels), Registered: hooks}
 }
 
 // notice says in one sentence what is wrong with our place in the call order, "" when nothing is.

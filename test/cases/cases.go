@@ -151,7 +151,7 @@ func (c *Case) namespace(cluster *Cluster) (*injectors.Namespace, error) {
 		return nil, err
 	}
 	c.Env.Catalogue.Identify(all, src, c.Config.Override)
-	n.Hooks = injectors.In(all, n.Labels)
+	n.Hooks, n.Registered = injectors.In(all, n.Labels), all
 	return n, nil
 }
 
