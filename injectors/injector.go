@@ -86,6 +86,13 @@ type Injector struct {
 	// ServerFirst tells whether the mesh handles by itself a port on which the server speaks first: No where its proxy waits for
 	// the client to speak, and both wait. nil where the mesh does not look at what a connection says.
 	ServerFirst func(t *Target, port uint16) Tri
+	// AppProtocol is what a Service's appProtocol says to have a port's connections passed on unseen; tcp where it is "".
+	AppProtocol string
+	// Quits tells that the injector's own control plane ends its containers once those of the app have ended.
+	Quits bool
+	// WithoutSidecar returns the annotation that leaves out the main container which the injector adds, and keeps its init
+	// container.
+	WithoutSidecar func(t *Target) (key, value string)
 	// Discovery returns the address of the control plane that the pod tells its proxy, and the one that it should have by the
 	// settings; "" for what is not said or not known.
 	Discovery func(t *Target, s *Settings) (said, want string)

@@ -1,6 +1,7 @@
 package injectors
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -130,6 +131,10 @@ type Env struct {
 	Catalogue *Catalogue
 	// Services looks a Service up; nil where none can be read.
 	Services func(namespace, name string) (Service, bool)
+	// ServicesIn goes through the Services of a namespace; nil where none can be read.
+	ServicesIn func(namespace string) iter.Seq[Service]
+	// Webhooks returns the Services of a namespace that answer for registered admission webhooks; nil where that is not known.
+	Webhooks func(namespace string) []WebhookService
 	// Addresses are configured destinations by injector name, used where the pod and the cluster do not say.
 	Addresses map[string]Endpoint
 	// InitNetwork are init containers of which the configuration says that they need the network.

@@ -47,23 +47,28 @@ func (p *Plan) hosts(host string) []netip.Addr {
 	return addrs
 }
 
-// serviceAddrs returns the ClusterIPs of a Service named in the usual forms: name.namespace.svc,
-// name.namespace.svc.cluster.local, name.namespace; a bare name means the pod's own namespace.
+// serviceAddrs returns the ClusterIPs of a Service.
 func (e *Env) serviceAddrs(host, namespace string) []netip.Addr {
-	if e.Services == nil {
+	svc, ok := e.service(host, namespace)
+	if !ok {
 		return nil
+	}
+	return svc.ClusterIPs
+}
+
+// service looks up a Service named in the usual forms: name.namespace.svc, name.namespace.svc.cluster.local, name.namespace; a
+// bare name means the pod's own namespace.
+func (e *Env) service(host, namespace string) (Service, bool) {
+	if e.Services == nil || host == "" {
+		return Service{}, false
 	}
 	name, rest, dotted := strings.Cut(host, ".")
 	if dotted {
 		var domain string
 		namespace, domain, _ = strings.Cut(rest, ".")
 		if domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.") {
-			return nil
+			return Service{}, false
 		}
 	}
-	svc, ok := e.Services(namespace, name)
-	if !ok {
-		return nil
-	}
-	return svc.ClusterIPs
+	return e.Services(namespace, name)
 }

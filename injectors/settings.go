@@ -95,7 +95,8 @@ func unknownSettings() *Settings { return &Settings{} }
 // Service is what a plan needs of a Service.
 type Service struct {
 	ClusterIPs []netip.Addr // empty for a headless or an external one
-	Ports      []uint16
+	Ports      []ServicePort
+	Selector   map[string]string
 }
 
 // Sources are the objects from which injectors read their settings, reduced to what matters.

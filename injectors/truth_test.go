@@ -121,7 +121,7 @@ func env() *injectors.Env {
 		Catalogue: injectors.NewCatalogue(injectors.Builtin()...),
 		Services: func(namespace, name string) (injectors.Service, bool) {
 			if namespace == "vault" && name == "vault" {
-				return injectors.Service{ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.7.7")}, Ports: []uint16{8200}}, true
+				return injectors.Service{ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.7.7")}, Ports: []injectors.ServicePort{{Port: 8200}}}, true
 			}
 			return injectors.Service{}, false
 		},

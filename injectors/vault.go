@@ -71,6 +71,7 @@ func vaultLike(v vault) *Injector {
 	own := &v.dialects[0]
 	v.Containers = map[string]Role{own.init: Dialer, own.sidecar: Dialer}
 	v.First = func(t *Target) string { d, _ := v.spoken(t); return d.first }
+	v.WithoutSidecar = v.withoutSidecar
 	v.Owns = v.owns
 	v.Read = v.read
 	v.Reads.Environment = []string{"AGENT_INJECT_", "NAMESPACE"}
@@ -205,6 +206,15 @@ func (v vault) injects(p *Plan, s *Settings) {
 		step.Name, step.Phase = d.sidecar, Main
 		p.Add(step, false)
 	}
+}
+
+// withoutSidecar: without an init container the sidecar is all there is.
+func (v vault) withoutSidecar(t *Target) (key, value string) {
+	d, _ := v.spoken(t)
+	if !flag(t, d.prePopulate, true) {
+		return "", ""
+	}
+	return d.prePopulateOnly, "true"
 }
 
 // has tells whether the plan has containers of the injector.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -84,7 +85,8 @@ func NewCluster(log logr.Logger, client kubernetes.Interface, known Knowledge, s
 	none := toolscache.Indexers{}
 	// Namespaces and Services are looked up one by one when they are needed: no snapshot depends on them.
 	c.namespaces = add("namespaces", coreinformers.NewNamespaceInformer(client, 0, none), nothing)
-	c.services = add("services", coreinformers.NewServiceInformer(client, metav1.NamespaceAll, 0, none), nothing)
+	byNamespace := toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc}
+	c.services = add("services", coreinformers.NewServiceInformer(client, metav1.NamespaceAll, 0, byNamespace), nothing)
 	c.nodes = add("nodes", coreinformers.NewNodeInformer(client, 0, none), c.changed)
 	c.mutating = add("mutatingwebhookconfigurations", admissioninformers.NewMutatingWebhookConfigurationInformer(client, 0, none), c.changed)
 	c.validating = add("validatingwebhookconfigurations", admissioninformers.NewValidatingWebhookConfigurationInformer(client, 0, none), c.changed)
@@ -148,7 +150,9 @@ func (c *Cluster) rebuild() {
 			return
 		}
 	}
-	s := newSnapshot(list[*admissionregistrationv1.MutatingWebhookConfiguration](c.mutating), c.sources(), c.known, c.self)
+	mutating := list[*admissionregistrationv1.MutatingWebhookConfiguration](c.mutating)
+	s := newSnapshot(mutating, c.sources(), c.known, c.self)
+	s.webhooks = webhookServices(mutating, list[*admissionregistrationv1.ValidatingWebhookConfiguration](c.validating))
 	c.current.Store(s)
 	if notice := s.notice(); notice != c.lastNotice {
 		c.lastNotice = notice
@@ -205,14 +209,35 @@ func (c *Cluster) Service(namespace, name string) (injectors.Service, bool) {
 	if !ok {
 		return injectors.Service{}, false
 	}
-	var out injectors.Service
+	return reducedService(s), true
+}
+
+// ServicesIn goes through the Services of a namespace.
+func (c *Cluster) ServicesIn(namespace string) iter.Seq[injectors.Service] {
+	return func(yield func(injectors.Service) bool) {
+		for _, s := range in[*corev1.Service](c.services, namespace) {
+			if !yield(reducedService(s)) {
+				return
+			}
+		}
+	}
+}
+
+// Webhooks returns the Services of a namespace that the API server calls as webhooks.
+func (c *Cluster) Webhooks(namespace string) []injectors.WebhookService {
+	s := c.current.Load()
+	if s == nil {
+		return nil
+	}
+	return s.webhooks[namespace]
+}
+
+func reducedService(s *corev1.Service) injectors.Service {
+	out := injectors.Service{Ports: injectors.ServicePorts(s.Spec.Ports), Selector: s.Spec.Selector}
 	for _, ip := range s.Spec.ClusterIPs {
 		if addr, err := netip.ParseAddr(ip); err == nil { // "None" is no address
 			out.ClusterIPs = append(out.ClusterIPs, addr)
 		}
 	}
-	for i := range s.Spec.Ports {
-		out.Ports = append(out.Ports, uint16(s.Spec.Ports[i].Port)) //nolint:gosec // a port, validated by the API server
-	}
-	return out, true
+	return out
 }

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -65,7 +67,7 @@ func TestSourcesAreReadAndReduced(t *testing.T) {
 	}
 	got, ok := e.cluster.Service("vault", "vault")
 	addrs := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
-	if diff := cmp.Diff(injectors.Service{ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.7.7"), netip.MustParseAddr("fd00::7")}, Ports: []uint16{8200}}, got, addrs); !ok || diff != "" {
+	if diff := cmp.Diff(injectors.Service{ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.7.7"), netip.MustParseAddr("fd00::7")}, Ports: []injectors.ServicePort{{Port: 8200, Protocol: "http"}}, Selector: map[string]string{"a": "b"}}, got, addrs); !ok || diff != "" {
 		t.Errorf("service: %t (-want +got):\n%s", ok, diff)
 	}
 	if got, ok := e.cluster.Service("vault", "headless"); !ok || len(got.ClusterIPs) > 0 {
@@ -282,4 +284,61 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	})
 	clients.Wait()
+}
+
+// TestWebhookServicesAreKnown reads who answers for webhooks, and what of their Services is needed to find the pods behind them.
+func TestWebhookServicesAreKnown(t *testing.T) {
+	t.Parallel()
+	validating := validatingConfiguration("hook", "enforce", "hook")
+	validating.Webhooks = append(validating.Webhooks, validating.Webhooks[0], *validating.Webhooks[0].DeepCopy(), *validating.Webhooks[0].DeepCopy())
+	validating.Webhooks[2].ClientConfig.Service.Port = new(int32(8443))
+	validating.Webhooks[3].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://elsewhere")}
+	e := newEdge(t, edgeOptions{objects: append(chain(), validating, mutatingConfiguration("hook", "hook.example.com", "enforce", "hook", "/m", nil, false),
+		&corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "enforce", Name: "hook"},
+			Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "hook"}, Ports: []corev1.ServicePort{
+				{Name: "https", Port: 443, TargetPort: intstr.FromString("webhook"), AppProtocol: new("tls"), NodePort: 30000},
+				{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
+			}},
+		},
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "enforce", Name: "second"}},
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "audit", Name: "other"}},
+	)})
+	want := []injectors.WebhookService{
+		{Configuration: "MutatingWebhookConfiguration/hook", Service: "hook", Port: 443},
+		{Configuration: "ValidatingWebhookConfiguration/hook", Service: "hook", Port: 443},
+		{Configuration: "ValidatingWebhookConfiguration/hook", Service: "hook", Port: 8443},
+	}
+	if diff := cmp.Diff(want, e.reviewer.env.Webhooks("enforce")); diff != "" {
+		t.Errorf("webhooks (-want +got):\n%s", diff)
+	}
+	if got := e.reviewer.env.Webhooks("audit"); got != nil {
+		t.Errorf("webhooks of a namespace without: got %v, want none", got)
+	}
+	count := 0
+	for s := range e.reviewer.env.ServicesIn("enforce") {
+		count++
+		if s.Selector == nil {
+			continue
+		}
+		hook := injectors.Service{Selector: map[string]string{"app": "hook"}, Ports: []injectors.ServicePort{{Port: 443, TargetName: "webhook", Protocol: "tls"}}}
+		if diff := cmp.Diff(hook, s); diff != "" {
+			t.Errorf("service (-want +got):\n%s", diff)
+		}
+	}
+	if count != 2 {
+		t.Errorf("got %d services in the namespace, want 2", count)
+	}
+	for range e.reviewer.env.ServicesIn("enforce") {
+		break // stops when told to
+	}
+	if err := e.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(t.Context(), "hook", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if got := e.reviewer.env.Webhooks("enforce"); len(got) != 1 {
+			return fmt.Errorf("after the configuration has gone: got %v, want the mutating one", got)
+		}
+		return nil
+	})
 }

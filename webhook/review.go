@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime/debug"
 	"time"
 
@@ -27,6 +28,8 @@ import (
 type reader interface {
 	Namespace(ctx context.Context, name string) (*injectors.Namespace, error)
 	Service(namespace, name string) (injectors.Service, bool)
+	ServicesIn(namespace string) iter.Seq[injectors.Service]
+	Webhooks(namespace string) []injectors.WebhookService
 }
 
 // reviewer answers admission requests. It holds no state: every request stands for itself.
@@ -44,7 +47,10 @@ type reviewer struct {
 func newReviewer(log logr.Logger, cluster reader, c *config.Config, catalogue *injectors.Catalogue, audit bool, own string, m *metrics, now func() time.Time) *reviewer {
 	return &reviewer{
 		log: log, cluster: cluster, config: c, audit: audit, own: own, metrics: m, now: now,
-		env: &injectors.Env{Catalogue: catalogue, Services: cluster.Service, Addresses: c.Addresses(), InitNetwork: c.KnownInits(), Now: now},
+		env: &injectors.Env{
+			Catalogue: catalogue, Services: cluster.Service, ServicesIn: cluster.ServicesIn, Webhooks: cluster.Webhooks,
+			Addresses: c.Addresses(), InitNetwork: c.KnownInits(), Now: now,
+		},
 	}
 }
 

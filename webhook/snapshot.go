@@ -26,6 +26,8 @@ const (
 type snapshot struct {
 	hooks   []*injectors.Hook
 	missing []string
+	// webhooks are the Services that answer for webhooks, by namespace.
+	webhooks map[string][]injectors.WebhookService
 
 	// remembered holds *seenNamespace by name, so that a request walks neither all webhooks nor all namespaces.
 	remembered sync.Map
@@ -92,6 +94,39 @@ func (s *snapshot) notice() string {
 		problems = append(problems, fmt.Sprintf("%q is not called again after the injectors: set its reinvocationPolicy to IfNeeded", name))
 	}
 	return strings.Join(problems, "; ")
+}
+
+// webhookServices returns the Services that the API server calls as webhooks, by namespace, in a stable order.
+func webhookServices(mutating []*admissionregistrationv1.MutatingWebhookConfiguration, validating []*admissionregistrationv1.ValidatingWebhookConfiguration) map[string][]injectors.WebhookService {
+	out := map[string][]injectors.WebhookService{}
+	add := func(configuration string, c *admissionregistrationv1.WebhookClientConfig) {
+		if c.Service == nil {
+			return
+		}
+		w := injectors.WebhookService{Configuration: configuration, Service: c.Service.Name, Port: 443}
+		if p := c.Service.Port; p != nil && *p > 0 && *p < 1<<16 {
+			w.Port = uint16(*p)
+		}
+		if !slices.Contains(out[c.Service.Namespace], w) {
+			out[c.Service.Namespace] = append(out[c.Service.Namespace], w)
+		}
+	}
+	for _, m := range mutating {
+		for i := range m.Webhooks {
+			add("MutatingWebhookConfiguration/"+m.Name, &m.Webhooks[i].ClientConfig)
+		}
+	}
+	for _, v := range validating {
+		for i := range v.Webhooks {
+			add("ValidatingWebhookConfiguration/"+v.Name, &v.Webhooks[i].ClientConfig)
+		}
+	}
+	for _, services := range out {
+		slices.SortFunc(services, func(a, b injectors.WebhookService) int {
+			return cmp.Or(cmp.Compare(a.Configuration, b.Configuration), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Port, b.Port))
+		})
+	}
+	return out
 }
 
 // deployments returns what a source of Deployments has read, in a stable order.

@@ -134,6 +134,21 @@ func list[T any](s *source) []T {
 	return out
 }
 
+// in returns what the source has read of one namespace; it must be indexed so.
+func in[T any](s *source, namespace string) []T {
+	items, err := s.informer.GetIndexer().ByIndex(toolscache.NamespaceIndex, namespace)
+	if err != nil { // no such index: a fault of ours, which a test would show
+		return nil
+	}
+	out := make([]T, 0, len(items))
+	for _, item := range items {
+		if t, ok := item.(T); ok {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // get returns one object of the source by its key: namespace/name, or name.
 func get[T any](s *source, key string) (T, bool) {
 	var none T

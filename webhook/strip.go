@@ -57,9 +57,11 @@ func bare(m *metav1.ObjectMeta, annotated bool) metav1.ObjectMeta {
 func stripService(o *corev1.Service) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: bare(&o.ObjectMeta, false)}
 	s.Spec.ClusterIPs = o.Spec.ClusterIPs
+	s.Spec.Selector = o.Spec.Selector
 	s.Spec.Ports = make([]corev1.ServicePort, len(o.Spec.Ports))
 	for i := range o.Spec.Ports {
-		s.Spec.Ports[i].Port = o.Spec.Ports[i].Port
+		p := &o.Spec.Ports[i]
+		s.Spec.Ports[i] = corev1.ServicePort{Port: p.Port, TargetPort: p.TargetPort, Name: p.Name, AppProtocol: p.AppProtocol, Protocol: p.Protocol}
 	}
 	return s
 }

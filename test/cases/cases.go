@@ -118,7 +118,7 @@ func (c *Case) load() error {
 	if err != nil {
 		return err
 	}
-	if c.Env.Services, err = cluster.services(); err != nil {
+	if err := cluster.services(c.Env); err != nil {
 		return err
 	}
 	if err := c.object(namespace); err != nil {

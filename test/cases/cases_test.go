@@ -85,7 +85,7 @@ services: {vault/vault: ["10.96.7.7:8200"]}
 		t.Errorf("now: got %v, want %v", c.Env.Now(), cases.Now())
 	}
 	svc, ok := c.Env.Services("vault", "vault")
-	if !ok || len(svc.ClusterIPs) != 1 || svc.Ports[0] != 8200 {
+	if !ok || len(svc.ClusterIPs) != 1 || svc.Ports[0].Port != 8200 {
 		t.Errorf("service: got %+v, %v", svc, ok)
 	}
 }

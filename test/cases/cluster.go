@@ -1,11 +1,16 @@
 package cases
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"holdfast.dev/holdfast/injectors"
 )
@@ -23,8 +28,10 @@ type Cluster struct {
 	// Images are those of the two, by product; "quay.io/openbao/openbao-k8s:1.4.1" and the like where absent.
 	Images map[string]string `json:"images,omitempty"`
 
-	// Services are the Services by namespace/name: addresses and ports, "10.96.7.7:8200". A headless one has no address.
-	Services map[string][]string `json:"services,omitempty"`
+	// Services are the Services by namespace/name.
+	Services map[string]Service `json:"services,omitempty"`
+	// Webhooks are the registered webhooks, of either kind, that a Service of the cluster answers for.
+	Webhooks []Answers `json:"webhooks,omitempty"`
 	// Kubelets are the versions of the nodes' kubelets; nodes cannot be read where it is absent.
 	Kubelets []string `json:"kubelets,omitempty"`
 
@@ -34,6 +41,32 @@ type Cluster struct {
 	ConfigMaps map[string]map[string]string `json:"configMaps,omitempty"`
 	// Missing is what could not be read, and why.
 	Missing []string `json:"missing,omitempty"`
+}
+
+// Service is what matters of a Service: addresses and ports, "10.96.7.7:8200" (a headless one has none), for which a list of them
+// stands; which pods it selects; and ports in their real shape, where more than their numbers matters.
+type Service struct {
+	Addresses []string             `json:"addresses,omitempty"`
+	Selector  map[string]string    `json:"selector,omitempty"`
+	Ports     []corev1.ServicePort `json:"ports,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Service) UnmarshalJSON(data []byte) error {
+	if bytes.HasPrefix(data, []byte("[")) {
+		return json.Unmarshal(data, &s.Addresses)
+	}
+	type plain Service
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
+	return strict.Decode((*plain)(s))
+}
+
+// Answers is a registered webhook and the Service behind it.
+type Answers struct {
+	Configuration string `json:"configuration"` // ValidatingWebhookConfiguration/cert-manager-webhook
+	Service       string `json:"service"`       // namespace/name
+	Port          uint16 `json:"port"`
 }
 
 // Deployment is what matters of an injector's Deployment.
@@ -141,28 +174,53 @@ func agentInjector(product string, env, images map[string]string) injectors.Depl
 	return d
 }
 
-func (c *Cluster) services() (func(namespace, name string) (injectors.Service, bool), error) {
+// services tells env about the Services; none can be read where the case has none.
+func (c *Cluster) services(env *injectors.Env) error {
 	if c.Services == nil {
-		return nil, nil //nolint:nilnil // no Services can be read: that is what nil says to Env
+		return nil
 	}
 	known := map[string]injectors.Service{}
-	for name, addresses := range c.Services {
+	for name, given := range c.Services {
 		if strings.Count(name, "/") != 1 {
-			return nil, fmt.Errorf("cluster.yaml: services: %q: want NAMESPACE/NAME", name)
+			return fmt.Errorf("cluster.yaml: services: %q: want NAMESPACE/NAME", name)
 		}
-		var s injectors.Service
-		for _, a := range addresses {
+		s := injectors.Service{Ports: injectors.ServicePorts(given.Ports), Selector: given.Selector}
+		for _, a := range given.Addresses {
 			at, err := netip.ParseAddrPort(a)
 			if err != nil {
-				return nil, fmt.Errorf("cluster.yaml: services: %s: %w", name, err)
+				return fmt.Errorf("cluster.yaml: services: %s: %w", name, err)
 			}
 			s.ClusterIPs = append(s.ClusterIPs, at.Addr())
-			s.Ports = append(s.Ports, at.Port())
+			s.Ports = append(s.Ports, injectors.ServicePort{Port: at.Port()})
 		}
 		known[name] = s
 	}
-	return func(namespace, name string) (injectors.Service, bool) {
+	env.Services = func(namespace, name string) (injectors.Service, bool) {
 		s, ok := known[namespace+"/"+name]
 		return s, ok
-	}, nil
+	}
+	env.ServicesIn = func(namespace string) iter.Seq[injectors.Service] {
+		return func(yield func(injectors.Service) bool) {
+			for _, name := range slices.Sorted(maps.Keys(known)) {
+				if strings.HasPrefix(name, namespace+"/") && !yield(known[name]) {
+					return
+				}
+			}
+		}
+	}
+	return c.webhooks(env)
+}
+
+// webhooks tells env which Services answer for webhooks.
+func (c *Cluster) webhooks(env *injectors.Env) error {
+	known := map[string][]injectors.WebhookService{}
+	for _, a := range c.Webhooks {
+		namespace, name, ok := strings.Cut(a.Service, "/")
+		if _, there := c.Services[a.Service]; !ok || !there || a.Configuration == "" || a.Port == 0 {
+			return fmt.Errorf("cluster.yaml: webhooks: %+v: want a configuration, and the port of a Service of the case", a)
+		}
+		known[namespace] = append(known[namespace], injectors.WebhookService{Configuration: a.Configuration, Service: name, Port: a.Port})
+	}
+	env.Webhooks = func(namespace string) []injectors.WebhookService { return known[namespace] }
+	return nil
 }
