@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/hashicorp/consul/sdk/iptables"
@@ -49,21 +48,13 @@ func consul() mesh {
 	}
 }
 
-// consulSandbox is what the node plugin does. Where the init container has a configuration of its own the node has no
-// plugin.
+// consulSandbox is what the node plugin does, which leaves a pod alone that does not say that it was injected for it. The
+// configuration on the pod is taken as the sign that the node has the plugin.
 func consulSandbox(pod *corev1.Pod, _ namespaceNotes) ([]act, error) {
-	if environment(containers(pod)[consulInstaller], consulRedirect) != "" {
-		return nil, nil
-	}
 	injected := pod.Annotations[consulPrefix+"connect-inject-status"] + pod.Annotations[consulPrefix+"mesh-inject-status"]
 	config, ok := pod.Annotations[consulPrefix+"redirect-traffic-config"]
-	switch {
-	case injected == "" || pod.Annotations[consulPrefix+"transparent-proxy-status"] == "":
+	if !ok || injected == "" || pod.Annotations[consulPrefix+"transparent-proxy-status"] == "" {
 		return nil, nil
-	case !ok && !has(pod, consulProxy):
-		return nil, nil
-	case !ok:
-		return nil, errors.New("no redirect-traffic-config, though transparent-proxy-status says that there is one")
 	}
 	return consulRules(config)
 }
@@ -79,7 +70,7 @@ func consulRules(config string) ([]act, error) {
 	if err := iptables.Setup(cfg, false); err != nil {
 		return nil, fmt.Errorf("redirect configuration: %w", err)
 	}
-	return rules.acts, nil
+	return ending(1, rules.acts), nil
 }
 
 // collector takes the calls of iptables for later.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -195,7 +196,7 @@ func injectIstio(m Mode, pod *corev1.Pod, exempt Exempt) {
 	first := corev1.Container{Name: istioInstaller, Args: args, SecurityContext: administrator()}
 	if m.CNI {
 		first.Name, first.SecurityContext = istioValidator, user(1337, 1337)
-		first.Args = append(args, "--run-validation", "--skip-rule-apply")
+		first.Args = slices.Concat(args, []string{"--run-validation", "--skip-rule-apply"})
 	}
 	proxy := corev1.Container{Name: istioProxy, Args: []string{"proxy", "sidecar"}, SecurityContext: user(1337, 1337)}
 	if m.Native {

@@ -215,7 +215,7 @@ func (c kumaConfig) acts() ([]act, error) {
 	if zones := c.zones(); zones != "" {
 		acts = append(acts, restore(zones))
 	}
-	return acts, nil
+	return ending(1, acts), nil
 }
 
 // names returns rules that redirect names asked for by protocol, after first. There are none where names are not captured.
@@ -316,34 +316,15 @@ func (c kumaConfig) outbound() ([]string, error) {
 	return rules, nil
 }
 
-// exclusions are those by user, [protocol:][ports:]users, and those by address, which have neither port nor protocol.
+// exclusions are those by user and those by address, which have neither port nor protocol.
 func (c kumaConfig) exclusions() ([]string, error) {
 	var rules []string
 	for _, text := range c.Redirect.Outbound.ExcludePortsForUIDs {
-		protocols, ports, users := "*", "*", ""
-		switch parts := strings.Split(text, ":"); len(parts) {
-		case 1:
-			users = parts[0]
-		case 2:
-			ports, users = parts[0], parts[1]
-		case 3:
-			protocols, ports, users = parts[0], parts[1], parts[2]
-		default:
-			return nil, fmt.Errorf("exclusion by user %q: want protocol:ports:users", text)
+		byUser, err := kumaByUser(text)
+		if err != nil {
+			return nil, fmt.Errorf("exclusion by user %q: %w", text, err)
 		}
-		if users == "" || strings.ContainsAny(users, "*,") {
-			return nil, fmt.Errorf("exclusion by user %q: want one user or range", text)
-		}
-		if ports == "*" || ports == "" {
-			ports = "1-65535"
-		}
-		if protocols == "*" || protocols == "" {
-			protocols = "tcp,udp"
-		}
-		for protocol := range strings.SplitSeq(protocols, ",") {
-			rules = append(rules, fmt.Sprintf("-m multiport -p %s --dports %s -m owner --uid-owner %s -j RETURN",
-				strings.ToLower(strings.TrimSpace(protocol)), strings.ReplaceAll(ports, "-", ":"), strings.ReplaceAll(users, "-", ":")))
-		}
+		rules = append(rules, byUser...)
 	}
 	for _, text := range c.Redirect.Outbound.ExcludePortsForIPs {
 		for address := range strings.SplitSeq(text, ",") {
@@ -352,12 +333,37 @@ func (c kumaConfig) exclusions() ([]string, error) {
 				ip, err = prefix.Addr(), nil
 			}
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("exclusion by address %q", address), err)
+				return nil, fmt.Errorf("exclusion by address: %w", err)
 			}
 			if ip.Is4() {
 				rules = append(rules, "-d "+address+" -j RETURN")
 			}
 		}
+	}
+	return rules, nil
+}
+
+// kumaByUser reads [[protocols:]ports:]user, where the user may be a range.
+func kumaByUser(text string) ([]string, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) > 3 {
+		return nil, errors.New("want protocols:ports:user")
+	}
+	parts = append([]string{"", "", ""}[len(parts):], parts...)
+	protocols, ports, users := parts[0], parts[1], parts[2]
+	if users == "" || strings.ContainsAny(users, "*,") {
+		return nil, errors.New("want one user, or a range")
+	}
+	if ports == "" || ports == "*" {
+		ports = "1-65535"
+	}
+	if protocols == "" || protocols == "*" {
+		protocols = "tcp,udp"
+	}
+	var rules []string
+	for protocol := range strings.SplitSeq(protocols, ",") {
+		rules = append(rules, fmt.Sprintf("-m multiport -p %s --dports %s -m owner --uid-owner %s -j RETURN",
+			strings.ToLower(strings.TrimSpace(protocol)), strings.ReplaceAll(ports, "-", ":"), strings.ReplaceAll(users, "-", ":")))
 	}
 	return rules, nil
 }

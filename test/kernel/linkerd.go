@@ -136,7 +136,7 @@ func (r linkerdRules) acts() ([]act, error) {
 	skip(out, r.skipOutbound)
 	rule("-A", out, "-p", "tcp", "-j", "REDIRECT", "--to-port", r.outbound)
 	rule("-A", "OUTPUT", "-j", out)
-	return acts, nil
+	return ending(1, acts), nil
 }
 
 // linkerdMultiports packs ports and ranges for rules, 15 numbers at most in each. What is neither is left out; a list of

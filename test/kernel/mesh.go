@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -92,6 +93,21 @@ func (s *stage) program(id identity, cmd *exec.Cmd) error {
 		return fmt.Errorf("run %s: %w", cmd.Args[0], err)
 	}
 	return nil
+}
+
+// ending makes the acts those of a program that ends with code whatever a program ends with that it calls.
+func ending(code int, acts []act) []act {
+	var wrapped []act
+	for _, do := range acts {
+		wrapped = append(wrapped, func(ctx context.Context, s *stage, id identity) error {
+			err := do(ctx, s, id)
+			if exit := (*ExitError)(nil); errors.As(err, &exit) {
+				exit.Code = code
+			}
+			return err
+		})
+	}
+	return wrapped
 }
 
 // redirected is what the validators of meshes do: listen in the proxy's stead, connect to an address where nobody else

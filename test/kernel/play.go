@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -233,6 +234,8 @@ func (p *play) connect(ctx context.Context, id identity, d Destination) (Verdict
 		return Direct, nil
 	case text == viaProxy+greeting:
 		return Proxied, nil
+	case strings.HasPrefix(text, viaProxy+viaProxy):
+		return Refused, errors.New("redirected from proxy to proxy, in a circle")
 	case text == deadEnd:
 		return Refused, errors.New("redirected to the proxy, which does not serve yet")
 	case err != nil:

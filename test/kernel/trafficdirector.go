@@ -15,8 +15,8 @@ const trafficDirectorProxy = "envoy"
 // tells its pods from Istio's is the proxy: envoy, and not istio-proxy. It has no node plugin and no native sidecar.
 //
 // Source: the README of Google's injector, as published, for the annotations and their defaults; Google's "Options for
-// Google Kubernetes Engine Pod setup with automatic Envoy injection". The names of the containers are Google's
-// documentation from memory: unverified.
+// Google Kubernetes Engine Pod setup with automatic Envoy injection". The names of the containers and the full arguments of
+// the installer are unverified.
 func trafficDirector() mesh {
 	return mesh{
 		name: "trafficdirector",
