@@ -1,5 +1,5 @@
-// Command generate writes the parts of the documentation that follow from the code: the rules, the remedies and the
-// catalogue of injectors. Nothing about them is written twice. Run it from the root of the repository (make generate).
+// Command generate writes the parts of the documentation that follow from the code: the rules, the remedies, the catalogue of
+// injectors and the matrix of pairs. Nothing about them is written twice. Run it from the root of the repository (make generate).
 package main
 
 import (
@@ -26,10 +26,15 @@ func generate(root string) error {
 	if err != nil {
 		return err
 	}
+	pairs, err := pairs(os.DirFS(root))
+	if err != nil {
+		return err
+	}
 	for _, p := range []struct{ name, text string }{
 		{"rules.md", rules},
 		{"remedies.md", remedies},
 		{"injectors.md", catalogue()},
+		{"matrix.md", pairs},
 	} {
 		if err := os.WriteFile(filepath.Join(root, "docs", p.name), []byte(p.text), 0o644); err != nil {
 			return err

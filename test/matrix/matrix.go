@@ -1,0 +1,285 @@
+// Package matrix pairs every mode of every mesh with every agent that dials while the pod starts, in both orders of their
+// webhooks' names, and says of each pair whether the pod starts and what Holdfast does about it. docs/matrix.md is printed
+// from it; its test holds it against an independent statement of the walk, against the pods as the injectors make them, and
+// against the kernel.
+//
+// What a pair is made of lies in the injectors' folders of cases, in files named matrix.yaml: a mesh lists its modes, an
+// agent the ways in which it is asked for. An injector without such a file has no part in the matrix.
+package matrix
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/mutators"
+	"holdfast.dev/holdfast/report"
+	"holdfast.dev/holdfast/test/cases"
+	"holdfast.dev/holdfast/validators"
+)
+
+// File is the name of the files that take part.
+const File = "matrix.yaml"
+
+// Part is such a file.
+type Part struct {
+	Modes  []Mode  `json:"modes,omitempty"`
+	Agents []Agent `json:"agents,omitempty"`
+}
+
+// Setup is what a cluster, a namespace and a pod look like for one side of a pair.
+type Setup struct {
+	Namespace metav1.ObjectMeta `json:"namespace,omitempty"` // labels and annotations
+	Pod       metav1.ObjectMeta `json:"pod,omitempty"`       // labels and annotations
+	Cluster   map[string]any    `json:"cluster,omitempty"`   // as in cluster.yaml of a case
+	Config    map[string]any    `json:"config,omitempty"`    // as in config.yaml of a case
+}
+
+// Mode is one way in which a mesh is installed.
+type Mode struct {
+	Injector string `json:"-"`
+	Name     string `json:"name"` // init container; CNI; native, CNI
+	Setup    `json:",inline"`
+	// CNI and Native name the mode for whoever plays it; InitFirst that the init container goes before all others.
+	CNI       bool `json:"cni,omitempty"`
+	Native    bool `json:"native,omitempty"`
+	InitFirst bool `json:"initFirst,omitempty"`
+}
+
+// Agent is one way in which an agent is asked for.
+type Agent struct {
+	Injector string `json:"-"`
+	Name     string `json:"name"`
+	Setup    `json:",inline"`
+	// Adds is the init container that its webhook adds, First that it goes before all others, Mark what else it leaves on the
+	// pod. Where Adds is nil it wraps the user's init container: with this command.
+	Adds  *corev1.Container `json:"adds,omitempty"`
+	First bool              `json:"first,omitempty"`
+	Mark  corev1.Pod        `json:"mark,omitempty"`
+	Wraps []string          `json:"wraps,omitempty"`
+	// Switch is the annotation that makes it go first.
+	Switch string `json:"switch,omitempty"`
+	// Env are variables of the user's init container.
+	Env []corev1.EnvVar `json:"env,omitempty"`
+	// To is where it connects to. Named tells that it has to resolve a name first.
+	To    netip.AddrPort `json:"to"`
+	Named bool           `json:"named,omitempty"`
+}
+
+// Own is the user's init container in every pod of the matrix.
+const Own = "migrate"
+
+// Dialer is the name of the container that dials.
+func (a *Agent) Dialer() string {
+	if a.Adds == nil {
+		return Own
+	}
+	return a.Adds.Name
+}
+
+// Pair is a mode and an agent, with the order of their webhooks.
+type Pair struct {
+	Mode       *Mode
+	Agent      *Agent
+	AgentFirst bool
+}
+
+// String names the pair as a test is named.
+func (p Pair) String() string {
+	order := "mesh-first"
+	if p.AgentFirst {
+		order = "agent-first"
+	}
+	return p.Mode.Injector + "/" + p.Mode.Name + "/" + p.Agent.Injector + "/" + p.Agent.Name + "/" + order
+}
+
+// Read reads all parts below the folder of the injectors' cases, in the order of the catalogue.
+func Read(testdata fs.FS) (modes []Mode, agents []Agent, err error) {
+	for _, i := range injectors.Builtin() {
+		data, err := fs.ReadFile(testdata, path.Join(i.Name, File))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		var part Part
+		if err := yaml.UnmarshalStrict(data, &part); err != nil {
+			return nil, nil, fmt.Errorf("%s/%s: %w", i.Name, File, err)
+		}
+		for _, m := range part.Modes {
+			m.Injector = i.Name
+			modes = append(modes, m)
+		}
+		for _, a := range part.Agents {
+			a.Injector = i.Name
+			agents = append(agents, a)
+		}
+	}
+	return modes, agents, nil
+}
+
+// Pairs returns every pair.
+func Pairs(modes []Mode, agents []Agent) []Pair {
+	var pairs []Pair
+	for i := range modes {
+		for k := range agents {
+			pairs = append(pairs, Pair{&modes[i], &agents[k], false}, Pair{&modes[i], &agents[k], true})
+		}
+	}
+	return pairs
+}
+
+// Case returns the pair as a case: a pod that the mutating webhook sees first, or a Deployment.
+func (p Pair) Case(workload bool) (*cases.Case, error) {
+	pod := p.Pod()
+	var object any = pod
+	part := "pod.yaml"
+	if workload {
+		part = "workload.yaml"
+		object = map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web"},
+			"spec": map[string]any{"template": map[string]any{"metadata": pod.ObjectMeta, "spec": pod.Spec}},
+		}
+	}
+	// The API server calls webhooks in the order of their configurations' names.
+	first, second := "m-mesh", "n-agent"
+	if p.AgentFirst {
+		first = "o-mesh"
+	}
+	namespace := metav1.PartialObjectMetadata{ObjectMeta: merge(p.Mode.Namespace, p.Agent.Namespace)}
+	namespace.Name = "shop"
+	settings := combine(map[string]any{"meshNamespaces": []any{"istio-system", "linkerd", "kuma-system", "istio-control", "osm-system"}}, combine(p.Mode.Config, p.Agent.Config))
+	text := "A pair of the matrix.\n"
+	for _, add := range []struct {
+		part string
+		of   any
+	}{
+		{part, object},
+		{"namespace.yaml", namespace},
+		{"webhooks.yaml", []map[string]string{{"use": "holdfast"}, {"use": p.Mode.Injector, "name": first}, {"use": p.Agent.Injector, "name": second}}},
+		{"cluster.yaml", combine(p.Mode.Cluster, p.Agent.Cluster)},
+		{"config.yaml", settings},
+	} {
+		data, err := yaml.Marshal(add.of)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", p, add.part, err)
+		}
+		text += "-- " + add.part + " --\n" + string(data)
+	}
+	c, err := cases.Parse([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	return c, nil
+}
+
+// Pod is the pair's pod as its user writes it.
+func (p Pair) Pod() *corev1.Pod {
+	meta := merge(p.Mode.Pod, p.Agent.Pod)
+	meta.Name = "web"
+	return &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: meta,
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: Own, Image: Own, Command: []string{"/bin/" + Own}, Env: p.Agent.Env}},
+			Containers:     []corev1.Container{{Name: "app", Image: "app", Command: []string{"/bin/app"}}},
+		},
+	}
+}
+
+func merge(a, b metav1.ObjectMeta) metav1.ObjectMeta {
+	out := metav1.ObjectMeta{Labels: map[string]string{}, Annotations: map[string]string{}}
+	for _, m := range []metav1.ObjectMeta{a, b} {
+		maps.Copy(out.Labels, m.Labels)
+		maps.Copy(out.Annotations, m.Annotations)
+	}
+	return out
+}
+
+// combine merges maps, and appends lists.
+func combine(a, b map[string]any) map[string]any {
+	out := map[string]any{}
+	maps.Copy(out, a)
+	for key, value := range b {
+		switch was := out[key].(type) {
+		case map[string]any:
+			if more, ok := value.(map[string]any); ok {
+				out[key] = combine(was, more)
+				continue
+			}
+		case []any:
+			if more, ok := value.([]any); ok {
+				out[key] = slices.Concat(was, more)
+				continue
+			}
+		}
+		out[key] = value
+	}
+	return out
+}
+
+// Verdict is what becomes of the dialer of a pair.
+type Verdict uint8
+
+// Unsure is where not enough is known of the mesh or the agent to say.
+const (
+	Works Verdict = iota
+	Stuck
+	Unsure
+)
+
+// String returns works, stuck or unsure.
+func (v Verdict) String() string { return [...]string{"works", "stuck", "unsure"}[v] }
+
+// Cell is what the product says of a pair.
+type Cell struct {
+	Without  Verdict  // what becomes of the dialer if nobody does anything
+	Remedies []string // that enforce mode applies, but for hold
+	With     Verdict  // and then; Stuck is refused
+	Advice   string   // the fix of the refusal
+}
+
+// Judge says what the product foretells of the pair, by the template of a Deployment.
+func (p Pair) Judge() (Cell, error) {
+	c, err := p.Case(true)
+	if err != nil {
+		return Cell{}, err
+	}
+	plan := c.Plan()
+	out := mutators.Choose(plan, c.Config, mutators.Foresight)
+	cell := Cell{Without: verdict(plan), With: verdict(out.Plan)}
+	cell.Remedies = slices.DeleteFunc(slices.Clone(out.Remedies), func(r string) bool { return r == config.Hold })
+	for _, f := range validators.Judge(out.Plan, c.Config) {
+		if f.Severity == report.Error {
+			cell.Advice = f.Fix
+			break
+		}
+	}
+	return cell, nil
+}
+
+func verdict(p *injectors.Plan) Verdict {
+	for i := range p.Inits {
+		if _, late, dns := p.Late(&p.Inits[i]); late || dns {
+			if !p.Certain() {
+				return Unsure
+			}
+			return Stuck
+		}
+	}
+	if !p.Certain() {
+		return Unsure
+	}
+	return Works
+}
