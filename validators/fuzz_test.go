@@ -3,6 +3,7 @@ package validators_test
 import (
 	"encoding/json"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,14 +20,12 @@ import (
 // given stays as it was, the same pod gives the same report, and every finding fits.
 func FuzzPlan(f *testing.F) {
 	surroundings := fuzzSurroundings(f)
-	for _, folder := range []string{"late-dialer", "cut-init", "proxy-race", "unusable-exemption"} {
-		for _, file := range cases.Files(f, "testdata", folder) {
-			c, err := cases.Read(filepath.Join("testdata", folder, file))
-			if err != nil {
-				f.Fatal(err)
-			}
-			if !c.Target.Template() {
-				f.Add(c.Raw)
+	for _, dir := range []string{"testdata", injectorCases} {
+		for _, folder := range cases.Folders(f, dir) {
+			for _, file := range cases.Files(f, dir, folder) {
+				if c := read(f, dir, folder, file); !c.Target.Template() {
+					f.Add(c.Raw)
+				}
 			}
 		}
 	}
@@ -56,6 +55,17 @@ func FuzzPlan(f *testing.F) {
 			t.Errorf("the pod was written to (-before +after):\n%s", diff)
 		}
 	})
+}
+
+const injectorCases = "../injectors/testdata"
+
+func read(f *testing.F, dir, folder, file string) *cases.Case {
+	f.Helper()
+	c, err := cases.Read(filepath.Join(dir, folder, file))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return c
 }
 
 // once holds that the containers of the pod are in the plan exactly once each, among those that are yet to come. A mesh that
@@ -90,12 +100,19 @@ func once(t *testing.T, pod *corev1.Pod, p *injectors.Plan) {
 // injected tells whether the name is one that an injector gives: those it may take out and put back.
 func injected(p *injectors.Plan, name string) bool {
 	for _, i := range p.Env.Catalogue.All {
-		if _, ok := i.Containers[name]; ok {
-			return true
+		for _, names := range []map[string]injectors.Role{i.Containers, i.Common} {
+			for known := range names {
+				if begins, ok := strings.CutSuffix(known, "*"); known == name || ok && strings.HasPrefix(name, begins) {
+					return true
+				}
+			}
 		}
 	}
 	return false
 }
+
+// fuzzSurroundings are clusters and namespaces: Istio's, the first one that each injector's cases have with webhooks, and one
+// without any webhook.
 
 func fuzzSurroundings(f *testing.F) []*cases.Case {
 	f.Helper()
@@ -111,6 +128,14 @@ func fuzzSurroundings(f *testing.F) []*cases.Case {
 				f.Fatal(err)
 			}
 			out = append(out, c)
+		}
+	}
+	for _, folder := range cases.Folders(f, injectorCases) {
+		for _, file := range cases.Files(f, injectorCases, folder) {
+			if c := read(f, injectorCases, folder, file); c.Horizon == injectors.Rest {
+				out = append(out, c)
+				break
+			}
 		}
 	}
 	// Without any webhook.
