@@ -76,6 +76,8 @@ type Injector struct {
 	Observe func(p *Plan, m *Mesh, installer, proxy *Step) bool
 	// Dials returns where an injected container of role Dialer connects to; ok is false where the pod does not say.
 	Dials func(p *Plan, c *corev1.Container) (Endpoint, bool)
+	// Waits tells whether an injected container of role Dialer is started only once it has its connection; nil where all are.
+	Waits func(c *corev1.Container) bool
 
 	// Annotations are those that the injector reads, for the rules about annotations.
 	Annotations []Annotation

@@ -281,6 +281,9 @@ func (p *Plan) observeDialer(s *Step) {
 	if ok {
 		s.To = append(s.To, p.resolve(to))
 	}
+	if s.Injector.Waits != nil && !s.Injector.Waits(p.Container(s)) {
+		s.Gated = false // who comes next waits for it, and it waits for nobody
+	}
 }
 
 // Container returns the container behind a step, nil for one that is still to come, and for none.
