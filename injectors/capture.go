@@ -237,9 +237,9 @@ func (c *Capture) list(a *Annotation) string {
 	case ExcludeCIDRs:
 		entries = texts(c.Exclude)
 	case ExcludePorts:
-		entries = texts(c.ExcludePorts)
+		return a.ports(c.ExcludePorts)
 	case IncludePorts:
-		entries = texts(c.IncludePorts)
+		return a.ports(c.IncludePorts)
 	case IncludeCIDRs:
 		if !c.Listed {
 			return "*"
@@ -250,12 +250,12 @@ func (c *Capture) list(a *Annotation) string {
 			entries = append(entries, c.Users[i].String())
 		}
 	case ExcludeInbound:
-		entries = texts(c.Inbound.Exclude)
+		return a.ports(c.Inbound.Exclude)
 	case IncludeInbound:
 		if !c.Inbound.Listed {
 			return "*"
 		}
-		entries = texts(c.Inbound.Include)
+		return a.ports(c.Inbound.Include)
 	case Opaque:
 	}
 	return strings.Join(entries, a.separator())

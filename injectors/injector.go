@@ -161,6 +161,8 @@ type Annotation struct {
 	Ports func(value string) ([]Ports, error)
 	// Separator stands between the entries of a list: a comma where it is "".
 	Separator string
+	// Through stands between the ends of a range of ports: a dash where it is "".
+	Through string
 	// Denied tells that the injector refuses the whole pod over a value that Check finds wrong; otherwise it is misread.
 	Denied bool
 	// Namespaced tells that the injector reads the annotation on the namespace too.

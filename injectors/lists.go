@@ -19,6 +19,8 @@ var (
 	errNotCIDR     = errors.New("not an address range such as 10.96.7.7/32")
 	errNotAddress  = errors.New("not an address, or a range such as 10.96.7.0/24")
 	errNotRange    = errors.New("not a port, or a range such as 8200-8210")
+
+	errNotColonRange = errors.New("not a port, or a range such as 8200:8210")
 )
 
 // ParseCIDRs reads a comma separated list of address ranges as Istio's injector does (pkg/kube/inject/validate.go:
@@ -112,6 +114,34 @@ func ParsePortRanges(list string) ([]Ports, error) {
 	return out, nil
 }
 
+// ParseColonRanges reads a comma separated list of ports and of ranges as iptables takes them (8200:8210, 8200: and :8210),
+// trimmed; empty entries are passed over.
+func ParseColonRanges(list string) ([]Ports, error) {
+	var out []Ports
+	for entry := range strings.SplitSeq(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		first, last, ranged := strings.Cut(entry, ":")
+		switch {
+		case !ranged:
+			last = first
+		case first == "":
+			first = "0"
+		case last == "":
+			last = "65535"
+		}
+		a, errA := strconv.ParseUint(first, 10, 16)
+		b, errB := strconv.ParseUint(last, 10, 16)
+		if errA != nil || errB != nil || a > b {
+			return nil, fmt.Errorf("%q: %w", entry, errNotColonRange)
+		}
+		out = append(out, Ports{uint16(a), uint16(b)})
+	}
+	return out, nil
+}
+
 // ReadCIDRs reads the value of a list of addresses.
 func (a *Annotation) ReadCIDRs(value string) ([]netip.Prefix, error) {
 	if a.CIDRs != nil {
@@ -148,7 +178,7 @@ func (a *Annotation) AddPorts(value string, more ...Ports) (string, error) {
 	}
 	all = append(all, more...)
 	slices.SortFunc(all, func(a, b Ports) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last)) })
-	return strings.Join(texts(slices.Compact(all)), a.separator()), nil
+	return a.ports(slices.Compact(all)), nil
 }
 
 // AddUID does the same with one user; the other entries stay as they are.
@@ -170,4 +200,15 @@ func (a *Annotation) separator() string {
 		return ","
 	}
 	return a.Separator
+}
+
+// ports writes a list of ports.
+func (a *Annotation) ports(list []Ports) string {
+	entries := texts(list)
+	if a.Through != "" {
+		for i := range entries {
+			entries[i] = strings.Replace(entries[i], "-", a.Through, 1)
+		}
+	}
+	return strings.Join(entries, a.separator())
 }

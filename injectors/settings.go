@@ -118,12 +118,14 @@ type Deployment struct {
 }
 
 // Flags reads a command line as Go's flag packages do: -name=value, --name=value, --name value, and --name alone, which is
-// "true". A shell's command line in one word is split at white space.
+// "true". A shell's command line in one word is split at white space, whatever line breaks it has. A flag that is there
+// several times has one value where they agree, and else all of them, with commas between.
 func Flags(args []string) map[string]string {
 	var words []string
 	for _, a := range args {
 		words = append(words, strings.Fields(a)...)
 	}
+	words = slices.DeleteFunc(words, func(w string) bool { return w == "\\" }) // a shell's line goes on
 	out := map[string]string{}
 	for i, w := range words {
 		name := strings.TrimLeft(w, "-")
@@ -138,7 +140,11 @@ func Flags(args []string) map[string]string {
 		default:
 			value = "true"
 		}
-		out[name] = strings.Trim(value, `"'\\`)
+		value = strings.Trim(value, `"'\\`)
+		if before, again := out[name]; again && before != value {
+			value = before + "," + value
+		}
+		out[name] = value
 	}
 	return out
 }
