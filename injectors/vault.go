@@ -80,6 +80,7 @@ func vaultLike(v vault) *Injector {
 	}
 	v.Marked = v.marked
 	v.Wants = v.wants
+	v.Asked = v.asked
 	v.Inject = v.injects
 	v.Dials = v.dials
 	v.ReadsFirstContainer = v.readsFirst
@@ -172,6 +173,26 @@ func (v vault) wants(t *Target, s *Settings) Tri {
 		return Yes
 	}
 	return Unknown
+}
+
+// asked: only the pod is. Vault's annotations are meant for OpenBao's injector where that alone is registered, and it may read
+// them.
+func (v vault) asked(t *Target) Tri {
+	answer := Unknown
+	for i := range v.dialects {
+		d := &v.dialects[i]
+		if value, ok := t.Meta.Annotations[d.inject]; ok && d.name == v.Name {
+			answer = max(answer, TriOf(truthy(value, false)))
+		}
+	}
+	if answer == Yes && v.Name == "vault" && serves(t.Namespace.Hooks, "openbao") && !serves(t.Namespace.Hooks, v.Name) {
+		return Unknown
+	}
+	return answer
+}
+
+func serves(hooks []*Hook, injector string) bool {
+	return slices.ContainsFunc(hooks, func(h *Hook) bool { return h.Injector != nil && h.Injector.Name == injector })
 }
 
 // injects appends the agent's init container (agent-init-first puts it before all others) and its sidecar

@@ -146,6 +146,37 @@ func TestOpenBaoWants(t *testing.T) {
 	}
 }
 
+// TestVaultAsked: the pod asks in the words of one of the two, and OpenBao's injector may read Vault's.
+func TestVaultAsked(t *testing.T) {
+	both := map[string]*injectors.Injector{"vault": injectors.Vault(), "openbao": injectors.OpenBao()}
+	const vault, bao, short = "vault.hashicorp.com/agent-inject", "openbao.openbao.org/agent-inject", "openbao.org/agent-inject"
+	for name, c := range map[string]struct {
+		annotations map[string]string
+		registered  []string
+		want        [2]injectors.Tri // of Vault, of OpenBao
+	}{
+		"nothing":                            {nil, []string{"vault", "openbao"}, [2]injectors.Tri{}},
+		"Vault's":                            {map[string]string{vault: "true"}, []string{"vault"}, [2]injectors.Tri{injectors.Yes}},
+		"Vault's, nobody there":              {map[string]string{vault: "true"}, nil, [2]injectors.Tri{injectors.Yes}},
+		"Vault's, both there":                {map[string]string{vault: "true"}, []string{"vault", "openbao"}, [2]injectors.Tri{injectors.Yes}},
+		"Vault's, OpenBao alone":             {map[string]string{vault: "true"}, []string{"openbao"}, [2]injectors.Tri{}},
+		"Vault's declined, OpenBao alone":    {map[string]string{vault: "false"}, []string{"openbao"}, [2]injectors.Tri{injectors.No}},
+		"OpenBao's":                          {map[string]string{bao: "1"}, []string{"openbao"}, [2]injectors.Tri{injectors.Unknown, injectors.Yes}},
+		"OpenBao's, one says yes":            {map[string]string{bao: "false", short: "true"}, nil, [2]injectors.Tri{injectors.Unknown, injectors.Yes}},
+		"OpenBao's, Vault alone":             {map[string]string{short: "true"}, []string{"vault"}, [2]injectors.Tri{injectors.Unknown, injectors.Yes}},
+		"Vault's, in a word that is no word": {map[string]string{vault: "yes"}, []string{"vault"}, [2]injectors.Tri{injectors.No}},
+	} {
+		namespace := &injectors.Namespace{Name: "shop", Hooks: []*injectors.Hook{{Name: "a.stranger.example"}}}
+		for _, r := range c.registered {
+			namespace.Hooks = append(namespace.Hooks, &injectors.Hook{Injector: both[r]})
+		}
+		target := &injectors.Target{Meta: &metav1.ObjectMeta{Annotations: c.annotations}, Namespace: namespace}
+		if got := [2]injectors.Tri{both["vault"].Asked(target), both["openbao"].Asked(target)}; got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 // TestVaultDials: the container, the pod's annotation, the injector's Deployment, the configuration, in this order.
 func TestVaultDials(t *testing.T) {
 	config := func(text string) corev1.EnvVar {
