@@ -22,11 +22,13 @@ type Rule struct {
 
 // list has the rules in the order of their codes. A rule that is not listed is a function that nobody uses. It is an array of
 // functions, so that walking it costs nothing.
-func list() [12]func() Rule {
+func list() [15]func() Rule {
 	return [...]func() Rule{
 		lateDialer, cutInit, proxyRace, lostSidecar, deadDNS,
-		unusableExemption, misplacedAnnotation, lateExemption, wideExemption, proxyIdentity,
-		holdTrap, unknownMode,
+		unusableExemption, misplacedAnnotation, lateExemption, wideExemption,
+		proxyIdentity, privilegedPort,
+		endlessJob, holdTrap,
+		unknownMode, exemptionExpired,
 	}
 }
 
