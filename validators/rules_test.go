@@ -70,10 +70,10 @@ func TestLongNames(t *testing.T) {
 			if !strings.HasPrefix(got, f.Code+" ") {
 				t.Errorf("got %q, want the code first", got)
 			}
-			if f.Container != "" && !strings.Contains(got, f.Container[:10]) {
+			if f.Container != "" && !strings.Contains(got, f.Container[:min(10, len(f.Container))]) {
 				t.Errorf("got %q, want the beginning of container %q in it", got, f.Container)
 			}
-			if f.Fix != "" && !strings.Contains(got, f.Fix[:15]) {
+			if f.Fix != "" && !strings.Contains(got, f.Fix[:min(15, len(f.Fix))]) {
 				t.Errorf("got %q, want the fix %q in it", got, f.Fix)
 			}
 		}

@@ -22,11 +22,12 @@ type Rule struct {
 
 // list has the rules in the order of their codes. A rule that is not listed is a function that nobody uses. It is an array of
 // functions, so that walking it costs nothing.
-func list() [15]func() Rule {
+func list() [19]func() Rule {
 	return [...]func() Rule{
-		lateDialer, cutInit, proxyRace, lostSidecar, deadDNS,
-		unusableExemption, misplacedAnnotation, lateExemption, wideExemption,
+		lateDialer, cutInit, proxyRace, lostSidecar, twoMeshes, deadDNS,
+		unusableExemption, misplacedAnnotation, unknownAnnotation, lateExemption, wideExemption,
 		proxyIdentity, privilegedPort,
+		noInjector, controlPlaneInjected,
 		endlessJob, holdTrap,
 		unknownMode, exemptionExpired,
 	}
