@@ -87,9 +87,11 @@ func (m *Mesh) List(means Meaning, t *Target) (list string, known bool) {
 		return list, true
 	}
 	switch {
+	case m.Unlisted:
+		return "", false
 	case m.Settings != nil && m.Settings.ListsKnown():
 		return m.Settings.list(means), true
-	case m.Coming || m.Unlisted:
+	case m.Coming:
 		return "", false
 	case means == ExcludeUIDs && slices.ContainsFunc(m.Capture.Users, func(u Users) bool { return !u.plain() }):
 		return "", false // a rule that cannot be written back as it was
