@@ -45,7 +45,7 @@ func Consul() *Injector {
 	i := &Injector{
 		Name:  "consul",
 		Title: "Consul",
-		Facts: "consul-k8s a507b1d1e (1.9 in development), consul sdk/iptables 0.18.2, sdk/nftables 0.19.0",
+		Facts: "consul-k8s a507b1d1e, consul sdk/iptables 0.18.2, sdk/nftables 0.19.0",
 		Containers: map[string]Role{
 			consulInit: Installer,
 			// Pods of several services have one pair each, and no transparent proxy.

@@ -140,7 +140,7 @@ func Flags(args []string) map[string]string {
 		default:
 			value = "true"
 		}
-		value = strings.Trim(value, `"'\\`)
+		value = strings.Trim(value, `"'\`)
 		if before, again := out[name]; again && before != value {
 			value = before + "," + value
 		}
