@@ -110,7 +110,7 @@ func akeylessMuddle(t *Target) []Muddle {
 			if inEnvironment(&list[i], asks) {
 				return []Muddle{{
 					What: `values "akeyless:..." in the environment of "` + list[i].Name + `" do nothing without annotation ` + akeylessEnabled,
-					Fix:  "Annotate the pod: " + akeylessEnabled + `: "true"`,
+					Fix:  "Annotate the template: " + akeylessEnabled + `: "true"`,
 				}}
 			}
 		}

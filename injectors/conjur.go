@@ -24,6 +24,10 @@ func conjurNow() *conjurDialect {
 		others: []string{
 			domain + "container-image", domain + "conjur-inject-volumes", domain + "secretless-config", domain + "secretless-CRD-suffix",
 			domain + "secrets-destination",
+			// Those that the secrets provider itself reads (secrets-provider-for-k8s).
+			domain + "authn-identity", domain + "k8s-secrets", domain + "retry-count-limit", domain + "retry-interval-sec", domain + "debug-logging",
+			domain + "log-level", domain + "log-traces", domain + "jaeger-collector-url", domain + "jwt-token-path", domain + "secrets-refresh-enabled",
+			domain + "secrets-refresh-interval", domain + "remove-deleted-secrets-enabled",
 		},
 	}
 }
@@ -184,9 +188,9 @@ func (c *conjur) muddle(t *Target) []Muddle {
 		if _, has := t.Meta.Annotations[key]; has {
 			return nil
 		}
-		what, fix = "injection is asked for", "Annotate the pod: "+key+`: "`+conjurSecretsProvider+`"`
+		what, fix = "injection is asked for", "Annotate the template: "+key+`: "`+conjurSecretsProvider+`"`
 	case d.name:
-		what, fix = "a secrets provider has no name of its own", "Annotate the pod: "+key+`: "`+conjurSecretsProvider+`"`
+		what, fix = "a secrets provider has no name of its own", "Annotate the template: "+key+`: "`+conjurSecretsProvider+`"`
 	default:
 		what = "an authenticator takes its addresses from a ConfigMap"
 	}

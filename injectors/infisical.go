@@ -102,7 +102,7 @@ func infisicalMuddle(t *Target) []Muddle {
 	case value != "true" && truthy(value, false):
 		return []Muddle{{
 			What: "annotation " + infisicalInject + ": " + `"` + value + `" does nothing: only "true" does`,
-			Fix:  "Annotate the pod: " + infisicalInject + `: "true"`,
+			Fix:  "Annotate the template: " + infisicalInject + `: "true"`,
 		}}
 	case value != "true":
 		return nil

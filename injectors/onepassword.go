@@ -163,7 +163,7 @@ func onePasswordMuddle(t *Target) []Muddle {
 		case at < 0 && !onePasswordInitFirst(t):
 			out = append(out, Muddle{
 				What: "annotation " + onePasswordInject + " names " + name + ", an init container, which 1Password leaves alone",
-				Fix:  "Annotate the pod: " + onePasswordFirst + `: "true"`,
+				Fix:  "Annotate the template: " + onePasswordFirst + `: "true"`,
 			})
 		case at >= 0 && len(t.Spec.Containers[at].Command) == 0, at < 0 && len(t.Spec.InitContainers[in].Command) == 0:
 			out = append(out, Muddle{
