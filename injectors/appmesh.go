@@ -216,13 +216,17 @@ func appMeshInjects(p *Plan, i *Injector, s *Settings) {
 	p.set(m)
 }
 
-// appMesh sets what the redirect lets pass besides the proxy: TCP alone is taken, and nothing to the pod's own addresses.
+// appMesh sets what the redirect lets pass besides the proxy: TCP alone is taken, nothing to the pod's own addresses, and nothing to
+// port 22, which the route manager adds to every list.
 func (c *Capture) appMesh(p *Plan, addresses, ports string) {
 	var errA, errB error
 	c.Exclude, errA = ParseAddresses(addresses)
 	c.ExcludePorts, errB = ParseColonRanges(ports)
 	if errA != nil || errB != nil {
 		p.Doubt("what AWS App Mesh exempts cannot be read")
+	}
+	if !portIn(c.ExcludePorts, 22) {
+		c.ExcludePorts = append(c.ExcludePorts, Ports{22, 22})
 	}
 }
 
