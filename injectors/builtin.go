@@ -5,7 +5,24 @@ package injectors
 func Builtin() []*Injector {
 	return []*Injector{
 		Istio(),
+		Linkerd(),
+		OSM(),
+		Consul(),
+		AppMesh(),
 		Vault(),
 		OpenBao(),
+		BankVaults(),
+		Conjur(),
+		Infisical(),
+		Akeyless(),
+		AKV2K8s(),
+		OnePassword(),
+		Dapr(),
+		OpenTelemetry(),
+		AzureWorkloadIdentity(),
+		EKS(),
+		CloudSQL(),
+		Datadog(),
+		Instana(),
 	}
 }

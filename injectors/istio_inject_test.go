@@ -14,7 +14,7 @@ import (
 // hooked returns a namespace in which Istio's webhook, with the given settings, is all there is.
 func hooked(e *injectors.Env, s *injectors.Settings, reinvoked bool) *injectors.Namespace {
 	return &injectors.Namespace{Name: "shop", Hooks: []*injectors.Hook{{
-		Name: "namespace.sidecar-injector.istio.io", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: e.Catalogue.All[0], Settings: s, Reinvoked: reinvoked,
+		Name: "namespace.sidecar-injector.istio.io", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: named(e, "istio"), Settings: s, Reinvoked: reinvoked,
 	}}}
 }
 

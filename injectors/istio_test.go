@@ -292,7 +292,7 @@ func TestIstioProxyConfig(t *testing.T) {
 			settings := c.mesh
 			settings.CNI, settings.Native, settings.Policy = injectors.No, injectors.No, injectors.Yes
 			namespace := &injectors.Namespace{Name: "shop", Hooks: []*injectors.Hook{{
-				Name: "namespace.sidecar-injector.istio.io", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: e.Catalogue.All[0], Settings: &settings,
+				Name: "namespace.sidecar-injector.istio.io", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: named(e, "istio"), Settings: &settings,
 			}}}
 			m := injectors.New(injectors.PodTarget(pod, namespace), e, injectors.All).Meshes[0]
 			if m.Hold != injectors.TriOf(c.hold) || m.Capture.DNS != c.dns {

@@ -193,3 +193,13 @@ func sources(row truth.Row) *injectors.Sources {
 		},
 	}
 }
+
+// named is the catalogue's injector of that name.
+func named(e *injectors.Env, name string) *injectors.Injector {
+	for _, i := range e.Catalogue.All {
+		if i.Name == name {
+			return i
+		}
+	}
+	panic("no injector " + name)
+}

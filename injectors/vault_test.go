@@ -235,7 +235,7 @@ func TestVaultDials(t *testing.T) {
 			namespace := &injectors.Namespace{Name: "shop"}
 			if c.deployment != "" {
 				namespace.Hooks = []*injectors.Hook{{
-					Name: "vault.hashicorp.com", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: e.Catalogue.All[1],
+					Name: "vault.hashicorp.com", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: named(e, "vault"),
 					Settings: &injectors.Settings{Address: c.deployment},
 				}}
 			}
@@ -289,7 +289,7 @@ func TestVaultInjects(t *testing.T) {
 				pod.Annotations[prefix+k] = v
 			}
 			namespace := &injectors.Namespace{Name: "shop", Hooks: []*injectors.Hook{{
-				Name: "vault.hashicorp.com", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: e.Catalogue.All[1], Settings: &c.settings,
+				Name: "vault.hashicorp.com", Namespaces: labels.Everything(), Objects: labels.Everything(), Injector: named(e, "vault"), Settings: &c.settings,
 			}}}
 			p := injectors.New(injectors.PodTarget(pod, namespace), e, injectors.All)
 			if got := order(p); got != c.want {

@@ -62,12 +62,19 @@ func (s *servers) close() error {
 // listen serves every connection to addr.
 func (s *servers) listen(addr netip.AddrPort, serve func(*net.TCPConn)) error {
 	var listener net.Listener
-	err := s.ns.do(s.id, func() (err error) {
-		config := net.ListenConfig{Control: anyAddress}
-		config.SetMultipathTCP(false) // Its sockets do not tell the original destination.
-		listener, err = config.Listen(s.ctx, "tcp4", addr.String())
-		return err
-	})
+	bind := func() error {
+		return s.ns.do(s.id, func() (err error) {
+			config := net.ListenConfig{Control: anyAddress}
+			config.SetMultipathTCP(false) // Its sockets do not tell the original destination.
+			listener, err = config.Listen(s.ctx, "tcp4", addr.String())
+			return err
+		})
+	}
+	err := bind()
+	// A program that another play is just starting holds every open socket for a moment, those that are closed by now as well.
+	for end := time.Now().Add(time.Second); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); err = bind() {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err != nil {
 		return fmt.Errorf("listen on tcp %s: %w", addr, err)
 	}
