@@ -30,7 +30,7 @@ func AzureWorkloadIdentity() *Injector {
 	marked := func(t *Target) bool { return t.anyVolume(volume) }
 	i := &Injector{
 		Name: "azure-workload-identity", Title: "Azure workload identity",
-		Facts:      "azure-workload-identity 1.6.0 and its main of 2026 (pkg/webhook); the name of older releases' volume is not verified",
+		Facts:      "azure-workload-identity 1.6.0 and its main of 2026 (pkg/webhook)",
 		Containers: map[string]Role{"azwi-proxy-init": Helper, "azwi-proxy": Helper},
 		Owns:       func(h *Hook) (string, bool) { return h.Service, h.Name == "mutation.azure-workload-identity.io" },
 		Read: func(src *Sources, _ string) *Settings {

@@ -18,8 +18,12 @@ const (
 func EKS() *Injector {
 	return &Injector{
 		Name: "eks-pod-identity", Title: "EKS pod identity",
-		Facts:  "amazon-eks-pod-identity-webhook 0.6.17 (pkg/handler, pkg/annotations.go); a prefix of one's own is not known here",
-		Owns:   func(h *Hook) (string, bool) { return h.Service, h.Name == "pod-identity-webhook.amazonaws.com" },
+		Facts: "amazon-eks-pod-identity-webhook 0.6.17 (pkg/handler, pkg/annotations.go); a prefix of one's own is not known here; what EKS runs was seen in " +
+			"clusters' configurations",
+		// The second is the one that EKS itself runs, at a URL of its own.
+		Owns: func(h *Hook) (string, bool) {
+			return h.Service, h.Name == "pod-identity-webhook.amazonaws.com" || h.Name == "iam-for-pods.amazonaws.com"
+		},
 		Marked: eksMarked,
 		Wants: func(t *Target, _ *Settings) Tri {
 			if eksMarked(t) || eksAsked(t) == No {

@@ -6,7 +6,7 @@ const (
 	instanaApplied = "instana-autotrace-applied"
 )
 
-// Instana is Instana's AutoTrace webhook: an init container that copies libraries, and environment variables. Nothing of that
+// Instana is Instana's AutoTrace webhook, of its own chart or of the agent's operator: an init container that copies libraries, and environment variables. Nothing of that
 // needs the network to start, so what it does matters to no plan: it has no Inject.
 func Instana() *Injector {
 	marked := func(t *Target) bool { return t.Meta.Labels[instanaApplied] == "true" }
