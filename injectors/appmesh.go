@@ -62,6 +62,7 @@ func AppMesh() *Injector {
 		Wants:       appMeshWants,
 		Asked:       appMeshAsked,
 		Muddle:      appMeshMuddle,
+		Decline:     Decline{Key: appMeshInject, Value: "disabled"},
 		Annotations: appMeshAnnotations(),
 	}
 	i.Inject = func(p *Plan, s *Settings) { appMeshInjects(p, i, s) }

@@ -66,6 +66,7 @@ func Consul() *Injector {
 		Wants:       consulWants,
 		Asked:       func(t *Target) Tri { return consulSays(t.Meta.Annotations, consulInject) },
 		Muddle:      consulMuddle,
+		Decline:     Decline{Key: consulInject, Value: "false"},
 		Dials:       consulDials,
 		Native:      consulNative,
 		Annotations: consulAnnotations(),

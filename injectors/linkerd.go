@@ -1,6 +1,7 @@
 package injectors
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -141,22 +142,23 @@ func linkerdValid(value string) bool {
 
 func linkerdMuddle(t *Target) []Muddle {
 	var out []Muddle
-	ns, where := t.Namespace, "namespace "+t.Namespace.Name
+	ns := t.Namespace
+	where := func() string { return "namespace " + ns.Name } // most pods have nothing to say
 	for _, at := range [...]struct {
 		annotations, labels map[string]string
 		where               string
-	}{{t.Meta.Annotations, t.Meta.Labels, "the pod"}, {ns.Annotations, ns.Labels, where}} {
+	}{{t.Meta.Annotations, t.Meta.Labels, "the pod"}, {ns.Annotations, ns.Labels, ""}} {
 		value := at.annotations[linkerdInject]
 		if !linkerdValid(value) {
 			out = append(out, Muddle{
-				What: fmt.Sprintf("annotation %s: %q on %s is none of enabled, ingress, disabled: Linkerd does not inject its proxy", linkerdInject, value, at.where),
+				What: fmt.Sprintf("annotation %s: %q on %s is none of enabled, ingress, disabled: Linkerd does not inject its proxy", linkerdInject, value, cmp.Or(at.where, where())),
 				Fix:  "Write " + linkerdInject + `: "enabled"`,
 			})
 		}
 		if label, ok := at.labels[linkerdInject]; ok && value == "" {
 			out = append(out, Muddle{
-				What: "label " + linkerdInject + " is on " + at.where + ", and Linkerd reads an annotation of that name",
-				Fix:  "Annotate " + at.where + ": " + linkerdInject + `: "` + label + `"`,
+				What: "label " + linkerdInject + " is on " + cmp.Or(at.where, where()) + ", and Linkerd reads an annotation of that name",
+				Fix:  "Annotate " + cmp.Or(at.where, where()) + ": " + linkerdInject + `: "` + label + `"`,
 			})
 		}
 	}
@@ -164,12 +166,12 @@ func linkerdMuddle(t *Target) []Muddle {
 	switch {
 	case off:
 		out = append(out, Muddle{
-			What: "annotation " + linkerdWebhooks + " is on " + where + ", where Linkerd's webhook reads a label of that name",
+			What: "annotation " + linkerdWebhooks + " is on " + where() + ", where Linkerd's webhook reads a label of that name",
 			Fix:  "Make it a label of the namespace.",
 		})
 	case ns.Labels[linkerdWebhooks] == linkerdOff && linkerdAsked(t) == Yes:
 		out = append(out, Muddle{
-			What: where + " has label " + linkerdWebhooks + "=disabled: Linkerd's webhook is not called, although " + linkerdInject + " asks for the proxy",
+			What: where() + " has label " + linkerdWebhooks + "=disabled: Linkerd's webhook is not called, although " + linkerdInject + " asks for the proxy",
 			Fix:  "Remove the label, or the annotation.",
 		})
 	}

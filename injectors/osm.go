@@ -1,6 +1,7 @@
 package injectors
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -93,22 +94,23 @@ func osmSwitch(value string) Tri {
 
 func osmMuddle(t *Target) []Muddle {
 	var out []Muddle
-	ns, where := t.Namespace, "namespace "+t.Namespace.Name
+	ns := t.Namespace
+	where := func() string { return "namespace " + ns.Name } // most pods have nothing to say
 	for _, at := range [...]struct {
 		annotations, labels map[string]string
 		where               string
-	}{{t.Meta.Annotations, t.Meta.Labels, "the pod"}, {ns.Annotations, ns.Labels, where}} {
+	}{{t.Meta.Annotations, t.Meta.Labels, "the pod"}, {ns.Annotations, ns.Labels, ""}} {
 		value, said := at.annotations[osmInject]
 		if said && osmSwitch(value) == Unknown {
 			out = append(out, Muddle{
-				What: fmt.Sprintf("annotation %s: %q on %s is neither enabled nor disabled: Open Service Mesh denies the pod", osmInject, value, at.where),
+				What: fmt.Sprintf("annotation %s: %q on %s is neither enabled nor disabled: Open Service Mesh denies the pod", osmInject, value, cmp.Or(at.where, where())),
 				Fix:  "Write " + osmInject + `: "enabled"`,
 			})
 		}
 		if label, ok := at.labels[osmInject]; ok && !said {
 			out = append(out, Muddle{
-				What: "label " + osmInject + " is on " + at.where + ", and Open Service Mesh reads an annotation of that name",
-				Fix:  "Annotate " + at.where + ": " + osmInject + `: "` + label + `"`,
+				What: "label " + osmInject + " is on " + cmp.Or(at.where, where()) + ", and Open Service Mesh reads an annotation of that name",
+				Fix:  "Annotate " + cmp.Or(at.where, where()) + ": " + osmInject + `: "` + label + `"`,
 			})
 		}
 	}
@@ -120,12 +122,12 @@ func osmMuddle(t *Target) []Muddle {
 	switch {
 	case !monitored:
 		out = append(out, Muddle{
-			What: "annotation " + osmInject + " asks for a proxy, but " + where + " has no label " + osmMonitored + ": no webhook is called",
+			What: "annotation " + osmInject + " asks for a proxy, but " + where() + " has no label " + osmMonitored + ": no webhook is called",
 			Fix:  "Label the namespace: " + osmMonitored + ": osm",
 		})
 	case ignored:
 		out = append(out, Muddle{
-			What: where + " has labels " + osmMonitored + " and " + osmIgnored + ": the second one wins, and no webhook is called",
+			What: where() + " has labels " + osmMonitored + " and " + osmIgnored + ": the second one wins, and no webhook is called",
 			Fix:  "Remove label " + osmIgnored + ", or the annotation " + osmInject + ".",
 		})
 	}
