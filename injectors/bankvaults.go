@@ -239,7 +239,7 @@ func bankVaultsInjects(p *Plan, i *Injector, s *Settings) {
 		p.Doubt("which containers " + bankVaultsContainers + " leaves out is not evaluated")
 	}
 	address, ok := bankVaultsReach(p, s)
-	to := p.destination(i, address, ok)
+	to := p.foreseen(i, address, ok)
 	all := t.Annotation(bankVaultsFromPath) != ""
 	wrapped := p.wrap(i, func(_ *Step, c *corev1.Container) ([]Endpoint, bool) {
 		return to, all || inEnvironment(c, bankVaultsValue)
@@ -318,6 +318,15 @@ func (p *Plan) destination(i *Injector, to Endpoint, ok bool) []Endpoint {
 		return nil
 	}
 	return []Endpoint{p.resolve(to)}
+}
+
+// foreseen is the same for a dialer of which the injected pod will say more: until then what can be done about it is in doubt.
+func (p *Plan) foreseen(i *Injector, to Endpoint, ok bool) []Endpoint {
+	known := p.destination(i, to, ok)
+	if known == nil {
+		p.Doubt("where " + i.Title + " connects to is not known yet")
+	}
+	return known
 }
 
 // bankVaultsIDs are those of the security context that the injected containers get (getBaseSecurityContext): the annotation's,

@@ -218,6 +218,9 @@ func (c *conjur) injects(p *Plan, _ *Settings) {
 			step.Phase = Init
 		}
 	}
+	if step.Phase == Init && t.Annotation(d.kind) == conjurSecretsProvider {
+		step.To = p.foreseen(c.Injector, Endpoint{}, false) // the pod will say; it never says of an authenticator
+	}
 	p.Add(step, false)
 }
 

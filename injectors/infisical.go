@@ -126,17 +126,18 @@ func infisicalInjects(p *Plan, i *Injector) {
 	if infisicalWants(t, nil) != Yes || p.has(i) {
 		return
 	}
-	step := Step{Name: "infisical-agent-init", Phase: Init, Role: Dialer, Injector: i, To: p.destination(i, Endpoint{}, false)}
+	step := Step{Name: "infisical-agent-init", Phase: Init, Role: Dialer, Injector: i}
 	step.UID, step.GID = podIDs(t)
 	if t.Annotation(infisicalSet) == "true" {
 		step.UID, step.GID = infisicalID(t, infisicalUser, infisicalUID), infisicalID(t, infisicalGroup, infisicalGID)
 	}
 	mode := t.Annotation(infisicalMode)
 	if mode != "sidecar" {
+		step.To = p.foreseen(i, Endpoint{}, false)
 		p.Add(step, true)
 	}
 	if mode == "sidecar" || mode == "sidecar-init" {
-		step.Name, step.Phase = "infisical-agent", Main
+		step.Name, step.Phase, step.To = "infisical-agent", Main, p.destination(i, Endpoint{}, false)
 		p.Add(step, false)
 	}
 }

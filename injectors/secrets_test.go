@@ -53,14 +53,18 @@ func TestSecretsAsked(t *testing.T) {
 		"bank-vaults: seen to":          {injectors.BankVaults(), secretive{mains: wanted, annotations: keys{bank + "vault-ct-once": "true"}, volumes: []corev1.Volume{{Name: "vault-env"}}}, injectors.Yes, nil},
 		"bank-vaults: skipped by label": {injectors.BankVaults(), secretive{labels: keys{"security.banzaicloud.io/mutate": "skip"}}, injectors.No, nil},
 		"bank-vaults: skipped, and a value": {
-			injectors.BankVaults(), secretive{mains: wanted, annotations: keys{bank + "mutate": "skip"}}, injectors.No,
+			injectors.BankVaults(),
+			secretive{mains: wanted, annotations: keys{bank + "mutate": "skip"}},
+			injectors.No,
 			[]injectors.Muddle{{
 				What: `"app" asks Bank-Vaults for secrets, and annotation vault.security.banzaicloud.io/mutate: skip keeps the pod from it`,
 				Fix:  "Remove the annotation vault.security.banzaicloud.io/mutate.",
 			}},
 		},
 		"bank-vaults: once, and nothing to render": {
-			injectors.BankVaults(), secretive{annotations: keys{bank + "vault-ct-once": "true"}}, injectors.Unknown,
+			injectors.BankVaults(),
+			secretive{annotations: keys{bank + "vault-ct-once": "true"}},
+			injectors.Unknown,
 			[]injectors.Muddle{{
 				What: "annotation vault.security.banzaicloud.io/vault-ct-once does nothing without vault.security.banzaicloud.io/vault-ct-configmap",
 				Fix:  "Name the ConfigMap in vault.security.banzaicloud.io/vault-ct-configmap, or remove the annotation.",
@@ -74,21 +78,27 @@ func TestSecretsAsked(t *testing.T) {
 		"1password: a container": {injectors.OnePassword(), secretive{annotations: keys{op + "inject": "app"}, mains: with("app", "op://a/b/c", "run")}, injectors.Yes, nil},
 		"1password: done":        {injectors.OnePassword(), secretive{annotations: keys{op + "inject": "web", op + "status": "Injected"}}, injectors.Yes, nil},
 		"1password: a space": {
-			injectors.OnePassword(), secretive{annotations: keys{op + "inject": "web, app"}, mains: append(with("app", "x", "run"), with("web", "x", "run")...)}, injectors.Yes,
+			injectors.OnePassword(),
+			secretive{annotations: keys{op + "inject": "web, app"}, mains: append(with("app", "x", "run"), with("web", "x", "run")...)},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: `annotation operator.1password.io/inject names " app", and no container is called that`,
 				Fix:  "Name containers of the pod, with a comma and no space between them.",
 			}},
 		},
 		"1password: no command": {
-			injectors.OnePassword(), secretive{annotations: keys{op + "inject": "app"}, mains: with("app", "x")}, injectors.Yes,
+			injectors.OnePassword(),
+			secretive{annotations: keys{op + "inject": "app"}, mains: with("app", "x")},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: `"app" has no command to run under op: 1Password refuses the pod`,
 				Fix:  "Give it a command, or take it out of the annotation operator.1password.io/inject.",
 			}},
 		},
 		"1password: an init container": {
-			injectors.OnePassword(), secretive{annotations: keys{op + "inject": "migrate"}, inits: with("migrate", "x", "run")}, injectors.Yes,
+			injectors.OnePassword(),
+			secretive{annotations: keys{op + "inject": "migrate"}, inits: with("migrate", "x", "run")},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: `annotation operator.1password.io/inject names "migrate", an init container, which 1Password leaves alone`,
 				Fix:  `Annotate the template: operator.1password.io/injector-init-first: "true"`,
@@ -103,7 +113,9 @@ func TestSecretsAsked(t *testing.T) {
 		"conjur: done":    {injectors.Conjur(), secretive{annotations: keys{conjur + "status": "injected"}}, injectors.Yes, nil},
 		"conjur: as once": {injectors.Conjur(), secretive{annotations: keys{"sidecar-injector.cyberark.com/inject": "y", "sidecar-injector.cyberark.com/injectType": "secretless"}}, injectors.Yes, nil},
 		"conjur: no type": {
-			injectors.Conjur(), secretive{annotations: keys{conjur + "inject": "Yes"}}, injectors.Yes,
+			injectors.Conjur(),
+			secretive{annotations: keys{conjur + "inject": "Yes"}},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: "injection is asked for, and annotation conjur.org/inject-type is missing: the pod is refused",
 				Fix:  `Annotate the template: conjur.org/inject-type: "secrets-provider"`,
@@ -111,14 +123,18 @@ func TestSecretsAsked(t *testing.T) {
 		},
 		"conjur: a type that there is not": {injectors.Conjur(), secretive{annotations: keys{conjur + "inject": "on", conjur + "inject-type": "x"}}, injectors.Yes, nil},
 		"conjur: a provider without a name": {
-			injectors.Conjur(), secretive{annotations: keys{conjur + "inject": "yes", conjur + "inject-type": "secrets-provider"}}, injectors.Yes,
+			injectors.Conjur(),
+			secretive{annotations: keys{conjur + "inject": "yes", conjur + "inject-type": "secrets-provider"}},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: "a secrets provider has no name of its own, and annotation conjur.org/container-name is missing: the pod is refused",
 				Fix:  `Annotate the template: conjur.org/container-name: "secrets-provider"`,
 			}},
 		},
 		"conjur: an authenticator without addresses": {
-			injectors.Conjur(), secretive{annotations: keys{conjur + "inject": "yes", conjur + "inject-type": "authenticator", conjur + "conjurConnConfig": "a"}}, injectors.Yes,
+			injectors.Conjur(),
+			secretive{annotations: keys{conjur + "inject": "yes", conjur + "inject-type": "authenticator", conjur + "conjurConnConfig": "a"}},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: "an authenticator takes its addresses from a ConfigMap, and annotation conjur.org/conjurAuthConfig is missing: the pod is refused",
 				Fix:  "Name the ConfigMap in the annotation conjur.org/conjurAuthConfig.",
@@ -129,18 +145,24 @@ func TestSecretsAsked(t *testing.T) {
 		"infisical: no":      {injectors.Infisical(), secretive{annotations: keys{infisical + "inject": "false"}}, injectors.No, nil},
 		"infisical: done":    {injectors.Infisical(), secretive{annotations: keys{infisical + "inject": "true", infisical + "agent-status": "injected"}}, injectors.Yes, nil},
 		"infisical: not quite": {
-			injectors.Infisical(), secretive{annotations: keys{infisical + "inject": "True"}}, injectors.No,
+			injectors.Infisical(),
+			secretive{annotations: keys{infisical + "inject": "True"}},
+			injectors.No,
 			[]injectors.Muddle{{What: `annotation org.infisical.com/inject: "True" does nothing: only "true" does`, Fix: `Annotate the template: org.infisical.com/inject: "true"`}},
 		},
 		"infisical: no ConfigMap": {
-			injectors.Infisical(), secretive{annotations: keys{infisical + "inject": "true"}}, injectors.Yes,
+			injectors.Infisical(),
+			secretive{annotations: keys{infisical + "inject": "true"}},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: "annotation org.infisical.com/inject without org.infisical.com/agent-config-map: Infisical refuses the pod",
 				Fix:  "Name the ConfigMap in the annotation org.infisical.com/agent-config-map.",
 			}},
 		},
 		"infisical: a system namespace": {
-			injectors.Infisical(), secretive{annotations: keys{infisical + "inject": "true"}, namespace: "kube-system"}, injectors.Yes,
+			injectors.Infisical(),
+			secretive{annotations: keys{infisical + "inject": "true"}, namespace: "kube-system"},
+			injectors.Yes,
 			[]injectors.Muddle{{
 				What: "Infisical refuses pods that ask for it in namespace kube-system",
 				Fix:  "Remove the annotation org.infisical.com/inject, or use another namespace.",
@@ -151,7 +173,9 @@ func TestSecretsAsked(t *testing.T) {
 		"akeyless: yes":     {injectors.Akeyless(), secretive{annotations: keys{"akeyless/enabled": "true"}, mains: with("app", "akeyless:/x")}, injectors.Yes, nil},
 		"akeyless: no":      {injectors.Akeyless(), secretive{annotations: keys{"akeyless/enabled": "false"}}, injectors.No, nil},
 		"akeyless: a value alone": {
-			injectors.Akeyless(), secretive{mains: with("app", "akeyless:/x")}, injectors.Unknown,
+			injectors.Akeyless(),
+			secretive{mains: with("app", "akeyless:/x")},
+			injectors.Unknown,
 			[]injectors.Muddle{{
 				What: `values "akeyless:..." in the environment of "app" do nothing without annotation akeyless/enabled`,
 				Fix:  `Annotate the template: akeyless/enabled: "true"`,
