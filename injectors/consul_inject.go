@@ -17,7 +17,8 @@ func consulInjects(p *Plan, i *Injector, s *Settings) {
 	if value := t.Annotation(consulNative); value != "" {
 		native = TriOf(truthy(value, false))
 	}
-	first := Step{Name: consulInit, Phase: Init, Role: Dialer, Injector: i, UID: NoID, GID: NoID}
+	first := Step{Name: consulInit, Phase: Init, Role: Dialer, Injector: i}
+	first.UID, first.GID = podIDs(t)
 	proxy := Step{Name: consulProxy, Phase: Main, Role: Proxy, Injector: i}
 	m := Mesh{Injector: i, CNI: s.CNI, Native: native, Hold: No}
 	initUID := m.consulIDs(p, s, &proxy)
@@ -28,6 +29,10 @@ func consulInjects(p *Plan, i *Injector, s *Settings) {
 	redirects := transparent != No && !(m.CNI == Yes && t.Spec.HostNetwork) // no plugin is called for the host's network
 	if redirects {
 		first.consulRedirects(m.CNI, initUID)
+	}
+	managed := s.Metadata[consulFlagLifecycle]
+	if value := t.Annotation(consulLifecycle); value != "" {
+		managed = value
 	}
 	services := strings.Split(t.Annotation(consulService), ",")
 	for _, service := range services {
@@ -41,7 +46,7 @@ func consulInjects(p *Plan, i *Injector, s *Settings) {
 			p.Add(proxy, false)
 			continue
 		}
-		p.Add(proxy, truthy(said(t, consulLifecycle, s.Metadata[consulFlagLifecycle]), false))
+		p.Add(proxy, truthy(managed, false))
 	}
 	if redirects {
 		consulAnnotated(p, &m.Capture)
