@@ -9,24 +9,28 @@ import (
 
 // linkerdObserve reads the capture of an injected pod where it takes effect: the arguments of linkerd-init, which were rendered
 // when the webhook ran; under CNI the final annotations of pod and namespace, over the node plugin's own configuration
-// (linkerd2-proxy-init, cni-plugin/main.go). The plugin leaves pods alone that have linkerd-init, or no linkerd-proxy.
+// (linkerd2-proxy-init, cni-plugin/main.go). The plugin leaves pods alone that have linkerd-init, or no linkerd-proxy. Before
+// 2.12 nothing in the pod tells whether the node has the plugin: then the settings do.
 func linkerdObserve(p *Plan, m *Mesh, first, last *Step) bool {
 	if m.CNI == No {
 		m.linkerdArguments(p.Container(first).Args)
 		return true
 	}
-	m.Late = true
-	uid := int64(linkerdUID)
-	if last == nil {
-		m.Capture.nothing()
-		return true
-	}
-	if last.UID != NoID {
-		uid = last.UID
-	}
 	s := m.Settings
 	if s == nil {
 		s = unknownSettings()
+	}
+	switch {
+	case last == nil:
+		m.Capture.nothing()
+		return true
+	case first == nil && s.CNI != Yes:
+		m.CNI = Unknown
+	}
+	m.Late = m.CNI == Yes
+	uid := int64(linkerdUID)
+	if last.UID != NoID {
+		uid = last.UID
 	}
 	m.linkerdUnderPlugin(p.Target, s, uid)
 	if m.Unlisted {
