@@ -56,11 +56,13 @@ func speakAlike(a, b *injectors.Injector) bool {
 }
 
 func (i *inspection) unserved(injector *injectors.Injector) {
-	why, fix := i.unselected(injector)
-	i.find(nil, injector.Title+"'s injection is asked for, and nobody does it: "+why+".", fix)
+	if why, fix := i.unselected(injector); why != "" {
+		i.find(nil, injector.Title+"'s injection is asked for, and nobody does it: "+why+".", fix)
+	}
 }
 
-// unselected says why no webhook of the injector is called for the pod, and what to do.
+// unselected says why no webhook of the injector is called for the pod, and what to do. A pod with a label that the webhook leaves
+// out is one of the injector's own, or has opted out: why is "" then.
 func (i *inspection) unselected(injector *injectors.Injector) (why, fix string) {
 	var best miss
 	var registered []string
@@ -81,6 +83,8 @@ func (i *inspection) unselected(injector *injectors.Injector) (why, fix string) 
 	switch {
 	case len(registered) == 0:
 		return "no webhook of " + injector.Title + " is registered", "Install it, or do not ask for it."
+	case best.own && slices.ContainsFunc(best.wants, func(w want) bool { return w.without }):
+		return "", ""
 	case best.rank == 0:
 		return report.Shorten(strings.Join(registered, ", "), 80) + " selects neither the pod nor its namespace",
 			"kubectl get mutatingwebhookconfiguration " + registered[0] + " -o yaml"
@@ -105,7 +109,8 @@ type want struct {
 }
 
 // misses compares the hook's selectors with the labels. A label that is there with another value is likelier to be what was meant
-// than one that is not there, a single one likelier than two, and the pod's likelier than the namespace's.
+// than one that is not there, a single one likelier than two, the pod's likelier than the namespace's, and one that was written
+// as an annotation likelier still.
 func (i *inspection) misses(h *injectors.Hook) miss {
 	n := i.target.Namespace
 	namespace := unmet(h.Namespaces, n.Labels)
@@ -124,11 +129,15 @@ func (i *inspection) misses(h *injectors.Hook) miss {
 	if m.own {
 		m.rank++
 	}
-	if slices.ContainsFunc(m.wants, func(w want) bool { _, there := m.labels[w.key]; return there }) {
+	if slices.ContainsFunc(m.wants, func(w want) bool { return has(m.labels, w.key) }) {
 		m.rank += 2
+	} else if m.own && has(i.target.Meta.Annotations, m.wants[0].key) {
+		m.rank++
 	}
 	return m
 }
+
+func has(set map[string]string, key string) bool { _, there := set[key]; return there }
 
 // unmet returns what the selector wants of the labels, and they have not.
 func unmet(s labels.Selector, set map[string]string) []want {
@@ -161,7 +170,7 @@ func (m *miss) merge(other *miss) {
 // why says what the webhook wants and what is there instead: its webhook wants istio.io/rev=default or prod, namespace shop has
 // istio.io/rev=canary.
 func (m *miss) why() string {
-	var wants, has []string
+	var wants, bears []string
 	for _, w := range m.wants {
 		text := w.key
 		if len(w.values) > 0 {
@@ -172,51 +181,38 @@ func (m *miss) why() string {
 		}
 		wants = append(wants, text)
 		if value, there := m.labels[w.key]; there {
-			has = append(has, w.key+"="+report.Shorten(value, 30))
+			bears = append(bears, w.key+"="+report.Shorten(value, 30))
 		}
 	}
 	if m.wants[0].key == corev1.LabelMetadataName {
 		return "its webhook leaves " + m.object + " out"
 	}
-	if len(has) == 0 {
-		has = []string{"no such label"}
+	if !slices.ContainsFunc(m.wants, func(w want) bool { return !w.without }) {
+		return "its webhook leaves " + m.object + " out for its label " + strings.Join(bears, " and ")
 	}
-	return "its webhook wants " + strings.Join(wants, " and ") + ", " + m.object + " has " + strings.Join(has, " and ")
+	if len(bears) == 0 {
+		bears = []string{"no such label"}
+	}
+	return "its webhook wants " + strings.Join(wants, " and ") + ", " + m.object + " has " + strings.Join(bears, " and ")
 }
 
 // give is the line that gives the object what the webhook wants.
 func (i *inspection) give(m *miss) string {
-	var labeled, bare, away []string
+	var command, labels []string
 	for _, w := range m.wants {
 		switch {
 		case w.key == corev1.LabelMetadataName:
 			return "Use another namespace."
 		case w.without:
-			away = append(away, w.key)
+			command = append(command, w.key+"-")
 		case len(w.values) == 0:
-			bare = append(bare, w.key)
-		case m.own:
-			labeled = append(labeled, w.key+`: "`+w.values[0]+`"`)
+			return "Give " + m.object + " the label " + w.key + "."
 		default:
-			labeled = append(labeled, w.key+"="+w.values[0])
+			command, labels = append(command, w.key+"="+w.values[0]), append(labels, w.key+`: "`+w.values[0]+`"`)
 		}
 	}
-	switch {
-	case len(bare) > 0:
-		return "Give " + m.object + " the label " + bare[0] + "."
-	case !m.own:
-		command := "kubectl label --overwrite namespace " + i.target.Namespace.Name
-		for _, l := range labeled {
-			command += " " + l
-		}
-		for _, l := range away {
-			command += " " + l + "-"
-		}
-		return command
-	case len(away) == 0:
-		return "Label " + i.annotated() + ": " + strings.Join(labeled, ", ")
-	case len(labeled) > 0:
-		return "Label " + i.annotated() + " " + labeled[0] + ", and remove its label " + away[0] + "."
+	if m.own {
+		return "Label " + i.annotated() + ": " + strings.Join(labels, ", ")
 	}
-	return "Remove the label " + strings.Join(away, " and ") + " from " + i.annotated() + "."
+	return "kubectl label --overwrite namespace " + i.target.Namespace.Name + " " + strings.Join(command, " ")
 }
