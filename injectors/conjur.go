@@ -11,8 +11,8 @@ import (
 
 // conjurDialect is one set of Conjur's annotations.
 type conjurDialect struct {
-	inject, kind, mode, name, conn, auth, status string
-	others                                       []string
+	inject, kind, mode, name, conn, auth, config, status string
+	others                                               []string
 }
 
 // conjurNow and conjurOnce are those of pkg/inject/constants.go: since conjur.org, and before (0cd1acf).
@@ -20,9 +20,10 @@ func conjurNow() *conjurDialect {
 	const domain = "conjur.org/"
 	return &conjurDialect{
 		inject: domain + "inject", kind: domain + "inject-type", mode: domain + "container-mode", name: domain + "container-name",
-		conn: domain + "conjurConnConfig", auth: domain + "conjurAuthConfig", status: domain + "status",
+		conn: domain + "conjurConnConfig", auth: domain + "conjurAuthConfig", config: domain + "secretless-config",
+		status: domain + "status",
 		others: []string{
-			domain + "container-image", domain + "conjur-inject-volumes", domain + "secretless-config", domain + "secretless-CRD-suffix",
+			domain + "container-image", domain + "conjur-inject-volumes", domain + "secretless-CRD-suffix",
 			domain + "secrets-destination",
 			// Those that the secrets provider itself reads (secrets-provider-for-k8s).
 			domain + "authn-identity", domain + "k8s-secrets", domain + "retry-count-limit", domain + "retry-interval-sec", domain + "debug-logging",
@@ -36,8 +37,9 @@ func conjurOnce() *conjurDialect {
 	const domain = "sidecar-injector.cyberark.com/"
 	return &conjurDialect{
 		inject: domain + "inject", kind: domain + "injectType", mode: domain + "containerMode", name: domain + "containerName",
-		conn: domain + "conjurConnConfig", auth: domain + "conjurAuthConfig", status: domain + "status",
-		others: []string{domain + "conjurTokenReceivers", domain + "secretlessConfig", domain + "secretlessCRDSuffix"},
+		conn: domain + "conjurConnConfig", auth: domain + "conjurAuthConfig", config: domain + "secretlessConfig",
+		status: domain + "status",
+		others: []string{domain + "conjurTokenReceivers", domain + "secretlessCRDSuffix"},
 	}
 }
 
@@ -101,7 +103,7 @@ func (d *conjurDialect) annotations() []Annotation {
 		{Key: d.kind, Check: oneOf(conjurSecretless, conjurAuthenticator, conjurSecretsProvider), Denied: true},
 		{Key: d.mode, Check: oneOf("", "init", "sidecar"), Denied: true},
 	}
-	for _, key := range slices.Concat([]string{d.inject, d.name, d.conn, d.auth, d.status}, d.others) {
+	for _, key := range slices.Concat([]string{d.inject, d.name, d.conn, d.auth, d.config, d.status}, d.others) {
 		known = append(known, Annotation{Key: key})
 	}
 	return known
@@ -127,14 +129,15 @@ func (c *conjur) marked(t *Target) bool {
 	return false
 }
 
-// wants: a pod that the injector refuses, it does not act on. Which set of annotations it reads its release says, which is not
+// wants: a pod that the injector refuses for want of something, it does not act on; what is refused for the sake of a value is
+// said of that annotation, and planned as if the value were not there. Which set of annotations it reads its release says, which is not
 // known here; the older one is out of use.
 func (c *conjur) wants(t *Target, _ *Settings) Tri {
 	d := c.spoken(t)
 	switch {
 	case d == nil, c.marked(t), t.Namespace.Name == "kube-system", t.Namespace.Name == "kube-public":
 		return No
-	case d.refused(t) != "":
+	case d.missing(t) != "":
 		return No
 	case d != c.dialects[0]:
 		return Unknown
@@ -154,22 +157,23 @@ func (c *conjur) asked(t *Target) Tri {
 	return Unknown
 }
 
-// refused returns why the injector refuses a pod that asks for it, "" where it does not.
-func (d *conjurDialect) refused(t *Target) string {
-	missing := func(key string) bool { _, has := t.Meta.Annotations[key]; return !has }
-	switch kind := t.Annotation(d.kind); {
-	case kind != conjurAuthenticator && kind != conjurSecretsProvider && kind != conjurSecretless:
-		return d.kind
-	case kind == conjurSecretless:
-		return ""
-	case t.Annotation(d.mode) != "" && t.Annotation(d.mode) != "init" && t.Annotation(d.mode) != "sidecar":
-		return d.mode
-	case kind == conjurSecretsProvider && t.Annotation(d.name) == "":
-		return d.name // an injected container without a name
-	case kind == conjurAuthenticator && missing(d.conn):
-		return d.conn
-	case kind == conjurAuthenticator && missing(d.auth):
-		return d.auth
+// missing returns the annotation for want of which the injector refuses a pod that asks for it, "" where there is none.
+func (d *conjurDialect) missing(t *Target) string {
+	var needs []string
+	switch t.Annotation(d.kind) {
+	case conjurSecretsProvider:
+		needs = []string{d.name} // an injected container without a name is refused by the API server
+	case conjurAuthenticator:
+		needs = []string{d.conn, d.auth}
+	case conjurSecretless:
+		needs = []string{d.config}
+	default:
+		needs = []string{d.kind}
+	}
+	for _, key := range needs {
+		if _, has := t.Meta.Annotations[key]; !has {
+			return key
+		}
 	}
 	return ""
 }
@@ -179,20 +183,17 @@ func (c *conjur) muddle(t *Target) []Muddle {
 	if d == nil || c.marked(t) {
 		return nil
 	}
-	key := d.refused(t)
-	what, fix := "", "Name the ConfigMap in the annotation "+key+"."
+	key := d.missing(t)
+	what, fix := "an authenticator takes its addresses from a ConfigMap", "Name the ConfigMap in the annotation "+key+"."
 	switch key {
-	case "", d.mode:
-		return nil // the value is wrong, which is said of annotations
+	case "":
+		return nil
 	case d.kind:
-		if _, has := t.Meta.Annotations[key]; has {
-			return nil
-		}
 		what, fix = "injection is asked for", "Annotate the template: "+key+`: "`+conjurSecretsProvider+`"`
+	case d.config:
+		what, fix = "Secretless has to be told what to serve", "Name its configuration in the annotation "+key+"."
 	case d.name:
 		what, fix = "a secrets provider has no name of its own", "Annotate the template: "+key+`: "`+conjurSecretsProvider+`"`
-	default:
-		what = "an authenticator takes its addresses from a ConfigMap"
 	}
 	return []Muddle{{What: what + ", and annotation " + key + " is missing: the pod is refused", Fix: fix}}
 }
@@ -201,7 +202,7 @@ func (c *conjur) muddle(t *Target) []Muddle {
 func (c *conjur) injects(p *Plan, _ *Settings) {
 	t := p.Target
 	d := c.spoken(t)
-	if d == nil || c.marked(t) || d.refused(t) != "" || p.has(c.Injector) {
+	if d == nil || c.marked(t) || d.missing(t) != "" || p.has(c.Injector) {
 		return
 	}
 	step := Step{Name: t.Annotation(d.name), Phase: Main, Role: Dialer, Injector: c.Injector}

@@ -71,7 +71,8 @@ func checkInfisicalBoolean(value string) error {
 	return fmt.Errorf("%q: %w", value, errNotBoolean)
 }
 
-// infisicalWants: a pod that the injector refuses, it does not act on.
+// infisicalWants: a pod that the injector refuses, it does not act on. What is refused for the sake of a value is said of that
+// annotation, and planned as if the value were not there.
 func infisicalWants(t *Target, _ *Settings) Tri {
 	switch {
 	case t.Annotation(infisicalInject) != "true", t.Annotation(infisicalStatus) == "injected":
@@ -79,7 +80,7 @@ func infisicalWants(t *Target, _ *Settings) Tri {
 	case t.Annotation(infisicalMap) == "", infisicalSystem(t):
 		return No
 	}
-	return TriOf(checkInfisicalMode(t.Annotation(infisicalMode)) == nil && checkInfisicalBoolean(t.Annotation(infisicalSet)) == nil)
+	return Yes
 }
 
 func infisicalSystem(t *Target) bool {

@@ -111,7 +111,16 @@ func TestSecretsAsked(t *testing.T) {
 		"conjur: nothing": {injectors.Conjur(), secretive{}, injectors.Unknown, nil},
 		"conjur: no":      {injectors.Conjur(), secretive{annotations: keys{conjur + "inject": "false"}}, injectors.No, nil},
 		"conjur: done":    {injectors.Conjur(), secretive{annotations: keys{conjur + "status": "injected"}}, injectors.Yes, nil},
-		"conjur: as once": {injectors.Conjur(), secretive{annotations: keys{"sidecar-injector.cyberark.com/inject": "y", "sidecar-injector.cyberark.com/injectType": "secretless"}}, injectors.Yes, nil},
+		"conjur: as once": {injectors.Conjur(), secretive{annotations: keys{"sidecar-injector.cyberark.com/inject": "y", "sidecar-injector.cyberark.com/injectType": "secretless", "sidecar-injector.cyberark.com/secretlessConfig": "web"}}, injectors.Yes, nil},
+		"conjur: nothing to serve": {
+			injectors.Conjur(),
+			secretive{annotations: keys{conjur + "inject": "yes", conjur + "inject-type": "secretless"}},
+			injectors.Yes,
+			[]injectors.Muddle{{
+				What: "Secretless has to be told what to serve, and annotation conjur.org/secretless-config is missing: the pod is refused",
+				Fix:  "Name its configuration in the annotation conjur.org/secretless-config.",
+			}},
+		},
 		"conjur: no type": {
 			injectors.Conjur(),
 			secretive{annotations: keys{conjur + "inject": "Yes"}},
