@@ -1,6 +1,9 @@
 package injectors
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // LostSidecar tells that the container is an injector's proxy among the init containers without restartPolicy: Always: it
 // never ends, and the pod waits for it for ever.
@@ -28,6 +31,30 @@ func (p *Plan) Grouped(i int, gid int64) *Plan {
 	out := *p
 	out.Inits = slices.Clone(p.Inits)
 	out.Inits[i].GID = gid
+	return &out
+}
+
+// Exempted returns the plan in which the mesh had rendered its redirect from the annotation's value.
+func (p *Plan) Exempted(injector *Injector, a *Annotation, value string) *Plan {
+	out := *p
+	out.Meshes = slices.Clone(p.Meshes)
+	m := out.Mesh(injector)
+	if m == nil {
+		return &out
+	}
+	switch a.Means {
+	case ExcludeCIDRs:
+		m.Capture.Exclude, _ = a.ReadCIDRs(value)
+	case ExcludePorts:
+		m.Capture.ExcludePorts, _ = a.ReadPorts(value)
+	case ExcludeUIDs:
+		for entry := range strings.SplitSeq(value, a.separator()) {
+			if uid := parseID(strings.TrimSpace(entry)); uid >= 0 {
+				m.Capture.Users = append(slices.Clip(m.Capture.Users), Users{First: uid, Last: uid})
+			}
+		}
+	case Opaque, IncludeCIDRs, IncludePorts, ExcludeInbound, IncludeInbound:
+	}
 	return &out
 }
 

@@ -236,12 +236,17 @@ func (p *Plan) observeMesh(injector *Injector) {
 	}
 	if proxy != nil {
 		m.Native = TriOf(proxy.Phase == Native)
-		m.Hold = TriOf(proxy.Phase == Main && proxy.Gated && proxy.Index == 0)
+		m.Hold = TriOf(proxy.Phase == Main && proxy.Gated && p.beforeApps(proxy))
 		m.ProxyUID, m.ProxyGID = proxy.UID, proxy.GID
 	}
 	if injector.Observe(p, &m, installer, proxy) {
 		p.Meshes = append(p.Meshes, m)
 	}
+}
+
+// beforeApps tells whether no container of the user's stands before this one.
+func (p *Plan) beforeApps(s *Step) bool {
+	return !slices.ContainsFunc(p.Mains[:s.Index], func(other Step) bool { return other.Role == Own })
 }
 
 // parts returns the containers of a mesh: the one that redirects, or stands for the plugin that does, and the proxy.

@@ -32,7 +32,7 @@ func (d *draft) exemptDialer(i int, means injectors.Meaning, with entries) {
 	}
 	to, _, _ := d.plan.Late(s)
 	m := d.plan.Blocks(s, to).Mesh
-	if m == nil || d.secondPass(i, m) || !d.readable(m) {
+	if m == nil || d.secondPass(i, m) || !d.readable(m) && !d.wasReadable(s, m) {
 		return
 	}
 	a := m.Injector.Annotation(means)
@@ -48,8 +48,30 @@ func (d *draft) exemptDialer(i int, means injectors.Meaning, with entries) {
 		return
 	}
 	c := change{annotation: a.Key, value: value}
-	if plan := d.after(c); d.count(plan) < d.late {
+	var plan *injectors.Plan
+	if d.readable(m) {
+		plan = d.after(c)
+	} else {
+		plan = d.plan.Exempted(m.Injector, a, value)
+	}
+	if d.count(plan) < d.late {
 		d.keep(plan, c)
+	}
+}
+
+// wasReadable tells whether the mesh would have read an annotation that we add on the first pass: it is called after us, and what
+// it and the dialer's injector would do to the pod was known by then. Where the second pass cures, it has done so by now.
+func (d *draft) wasReadable(s *injectors.Step, m *injectors.Mesh) bool {
+	if d.when != Hindsight || !d.plan.Certain() || !d.plan.Follows(m.Injector) || m.Settings == nil || !m.Settings.ListsKnown() {
+		return false
+	}
+	switch i := s.Injector; {
+	case i == nil:
+		return true
+	case m.CNI != injectors.Yes && i.First != nil: // start-first goes before
+		return false
+	default:
+		return d.plan.Follows(i)
 	}
 }
 
