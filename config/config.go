@@ -31,11 +31,14 @@ const (
 	ExemptIdentity = "exempt-identity"
 	ExemptAddress  = "exempt-address"
 	ExemptPort     = "exempt-port"
+
+	ServerFirst        = "server-first-ports"
+	WebhookInboundPort = "webhook-inbound-port"
 )
 
 // Remedies returns the names of all remedies, in the order in which they are tried.
 func Remedies() []string {
-	return []string{Hold, StartFirst, RestoreSidecar, Reorder, ExemptIdentity, ExemptAddress, ExemptPort}
+	return []string{Hold, StartFirst, RestoreSidecar, Reorder, ExemptIdentity, ExemptAddress, ExemptPort, ServerFirst, WebhookInboundPort}
 }
 
 // Config is a configuration file.
@@ -71,6 +74,10 @@ type Config struct {
 	Injectors []Injector `json:"injectors,omitempty"`
 	// InitNetwork lists init containers that are known to need the network, by name or image, in every pod.
 	InitNetwork []InitContainer `json:"initNetwork,omitempty"`
+
+	// ServerFirstPorts are ports on which the server speaks first, for every destination of every pod. Where a mesh would wait
+	// there for the client to speak, they leave it.
+	ServerFirstPorts []int32 `json:"serverFirstPorts,omitempty"`
 
 	severities map[string]report.Severity
 	catalogue  *injectors.Catalogue
@@ -172,7 +179,23 @@ func (c *Config) validate() field.ErrorList {
 			errs = append(errs, field.Invalid(field.NewPath("keepOrder").Index(i), kind, "must be a kind, or a kind and its group: Workspace, Workspace.example.com"))
 		}
 	}
-	return slices.Concat(errs, c.validateMeshes(), c.validateDialers(), c.validateInits())
+	return slices.Concat(errs, c.validateMeshes(), c.validateDialers(), c.validateInits(), c.validatePorts())
+}
+
+func (c *Config) validatePorts() field.ErrorList {
+	var errs field.ErrorList
+	for i, port := range c.ServerFirstPorts {
+		path := field.NewPath("serverFirstPorts").Index(i)
+		switch {
+		case port < 1 || port > 65535:
+			errs = append(errs, field.Invalid(path, port, "must be a port from 1 to 65535"))
+		case port == 53 || port == 80 || port == 443:
+			errs = append(errs, field.Invalid(path, port, "would take most of what a pod does out of the mesh; 53, 80 and 443 are never exempt"))
+		case slices.Contains(c.ServerFirstPorts[:i], port):
+			errs = append(errs, field.Duplicate(path, port))
+		}
+	}
+	return errs
 }
 
 func (c *Config) validateMeshes() field.ErrorList {
@@ -306,7 +329,7 @@ func (c *Config) Remedy(name string) bool {
 	if on, ok := c.Remedies[name]; ok {
 		return on
 	}
-	return name != ExemptIdentity && name != ExemptPort
+	return name != ExemptIdentity && name != ExemptPort && name != WebhookInboundPort
 }
 
 // Catalogue returns the injectors that are known under this configuration: always the same one, because an injector is told

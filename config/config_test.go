@@ -28,7 +28,7 @@ func TestDefault(t *testing.T) {
 		}
 	}
 	for _, remedy := range config.Remedies() {
-		if got, want := config.Default().Remedy(remedy), remedy != "exempt-identity" && remedy != "exempt-port"; got != want {
+		if got, want := config.Default().Remedy(remedy), remedy != "exempt-identity" && remedy != "exempt-port" && remedy != "webhook-inbound-port"; got != want {
 			t.Errorf("remedy %s: got %v by default, want %v", remedy, got, want)
 		}
 	}
@@ -41,6 +41,7 @@ workloads: warn
 rules: {HF103: off, cut-init: error}
 remedies: {hold: false, exempt-port: true}
 keepOrder: [Workspace, Cluster.example.com]
+serverFirstPorts: [3306, 65535]
 meshes:
 - {injector: istio, cni: true, excludeOutboundIPRanges: 10.0.0.0/8}
 - {injector: istio, revision: asm-managed, native: false, hold: true, dnsCapture: true, lifecycle: true, proxyUID: 2000}
@@ -50,6 +51,9 @@ dialers:
 `)
 	if c.DefaultMode != config.Off || c.Workloads != config.WarnWorkloads || c.Remedy("hold") || !c.Remedy("exempt-port") || !c.Remedy("reorder") {
 		t.Errorf("got %+v", c)
+	}
+	if diff := cmp.Diff([]int32{3306, 65535}, c.ServerFirstPorts); diff != "" {
+		t.Errorf("server-first ports (-want +got):\n%s", diff)
 	}
 	for _, topic := range []struct {
 		report.Topic
@@ -135,6 +139,12 @@ func TestLoadRefuses(t *testing.T) {
 		"no mesh":              {"meshes: [{injector: vault}]", `meshes[0].injector: Unsupported value: "vault": supported values: "istio"`},
 		"no dialer":            {"dialers: [{injector: istio, address: 'a:1'}]", `dialers[0].injector: Unsupported value: "istio"`},
 		"range of everything":  {"dialers: [{injector: vault, cidrs: [0.0.0.0/0]}]", "dialers[0].cidrs[0]: Invalid value: \"0.0.0.0/0\": would take all traffic out of the mesh"},
+		"server-first port 0":  {"serverFirstPorts: [3306, 0]", "serverFirstPorts[1]: Invalid value: 0: must be a port from 1 to 65535"},
+		"server-first too big": {"serverFirstPorts: [65536]", "serverFirstPorts[0]: Invalid value: 65536: must be a port"},
+		"server-first DNS":     {"serverFirstPorts: [53]", "serverFirstPorts[0]: Invalid value: 53: would take most"},
+		"server-first HTTPS":   {"serverFirstPorts: [443, 80]", "serverFirstPorts[1]: Invalid value: 80: would take most"},
+		"server-first twice":   {"serverFirstPorts: [3306, 4222, 3306]", "serverFirstPorts[2]: Duplicate value: 3306"},
+		"server-first range":   {`serverFirstPorts: ["4567-4568"]`, "serverFirstPorts"},
 		"two ranges in one":    {"dialers: [{injector: vault, cidrs: ['10.0.0.0/8,10.0.0.1/32']}]", "dialers[0].cidrs[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {

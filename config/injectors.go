@@ -59,6 +59,11 @@ type Redirect struct {
 	ExcludeIPs   string  `json:"excludeOutboundIPRanges,omitempty"`
 	ExcludePorts string  `json:"excludeOutboundPorts,omitempty"`
 	ExcludeUIDs  []int64 `json:"excludeUIDs,omitempty"`
+
+	Inbound        bool   `json:"inbound,omitempty"` // it takes what comes into the pod too
+	ExcludeInbound string `json:"excludeInboundPorts,omitempty"`
+	// WaitsForClient says that the proxy takes a connection's first bytes from the client, to tell which protocol it carries.
+	WaitsForClient bool `json:"waitsForClient,omitempty"`
 }
 
 // Keys are the annotations that an injector reads on pods.
@@ -66,6 +71,7 @@ type Keys struct {
 	ExcludeIPs   string `json:"excludeOutboundIPRanges,omitempty"`
 	ExcludePorts string `json:"excludeOutboundPorts,omitempty"`
 	ExcludeUIDs  string `json:"excludeUIDs,omitempty"`
+	ExcludeIn    string `json:"excludeInboundPorts,omitempty"`
 	// Hold makes the app wait for the proxy; HoldValue is its value ("true" where absent).
 	Hold      string `json:"hold,omitempty"`
 	HoldValue string `json:"holdValue,omitempty"`
@@ -169,6 +175,20 @@ func (c *Container) validate(path *field.Path) field.ErrorList {
 	for _, wrong := range validation.IsDNS1123Label(c.Name) {
 		errs = append(errs, field.Invalid(path.Child("name"), c.Name, wrong))
 	}
+	for name, id := range map[string]*int64{"uid": c.UID, "gid": c.GID} {
+		if id != nil && *id < 0 {
+			errs = append(errs, field.Invalid(path.Child(name), *id, "must not be negative"))
+		}
+	}
+	if _, err := endpoint(c.Address); err != nil {
+		errs = append(errs, field.Invalid(path.Child("address"), c.Address, err.Error()))
+	}
+	return append(errs, c.validateRole(path)...)
+}
+
+// validateRole: what a container does, and where it can stand.
+func (c *Container) validateRole(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	role, known := roles()[c.Role]
 	if !known {
 		errs = append(errs, field.NotSupported(path.Child("role"), c.Role, []string{"installer", "validator", "proxy", "dialer", "helper"}))
@@ -181,14 +201,6 @@ func (c *Container) validate(path *field.Path) field.ErrorList {
 	}
 	if c.Main && (role == injectors.Installer || role == injectors.Validator) {
 		errs = append(errs, field.Invalid(path.Child("main"), true, c.Role+"s are init containers"))
-	}
-	for name, id := range map[string]*int64{"uid": c.UID, "gid": c.GID} {
-		if id != nil && *id < 0 {
-			errs = append(errs, field.Invalid(path.Child(name), *id, "must not be negative"))
-		}
-	}
-	if _, err := endpoint(c.Address); err != nil {
-		errs = append(errs, field.Invalid(path.Child("address"), c.Address, err.Error()))
 	}
 	if c.Address != "" && role != injectors.Dialer {
 		errs = append(errs, field.Forbidden(path.Child("address"), "only a dialer connects somewhere"))
@@ -221,11 +233,22 @@ func (i *Injector) validateRedirect(path *field.Path) field.ErrorList {
 	if r.Late && !r.CNI {
 		errs = append(errs, field.Invalid(path.Child("late"), true, "only a node plugin reads the annotations of the finished pod"))
 	}
+	return append(errs, r.validateLists(path)...)
+}
+
+func (r *Redirect) validateLists(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if _, err := injectors.ParseAddresses(r.ExcludeIPs); err != nil {
 		errs = append(errs, field.Invalid(path.Child("excludeOutboundIPRanges"), r.ExcludeIPs, err.Error()))
 	}
 	if _, err := injectors.ParsePortRanges(r.ExcludePorts); err != nil {
 		errs = append(errs, field.Invalid(path.Child("excludeOutboundPorts"), r.ExcludePorts, err.Error()))
+	}
+	if _, err := injectors.ParsePortRanges(r.ExcludeInbound); err != nil {
+		errs = append(errs, field.Invalid(path.Child("excludeInboundPorts"), r.ExcludeInbound, err.Error()))
+	}
+	if r.ExcludeInbound != "" && !r.Inbound {
+		errs = append(errs, field.Required(path.Child("inbound"), "where there are excludeInboundPorts"))
 	}
 	return errs
 }
@@ -233,8 +256,13 @@ func (i *Injector) validateRedirect(path *field.Path) field.ErrorList {
 func (k *Keys) validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, key := range []struct{ name, key string }{
-		{"excludeOutboundIPRanges", k.ExcludeIPs}, {"excludeOutboundPorts", k.ExcludePorts}, {"excludeUIDs", k.ExcludeUIDs},
-		{"hold", k.Hold}, {"native", k.Native}, {"first", k.First},
+		{"excludeOutboundIPRanges", k.ExcludeIPs},
+		{"excludeOutboundPorts", k.ExcludePorts},
+		{"excludeUIDs", k.ExcludeUIDs},
+		{"excludeInboundPorts", k.ExcludeIn},
+		{"hold", k.Hold},
+		{"native", k.Native},
+		{"first", k.First},
 	} {
 		if key.key != "" {
 			errs = append(errs, qualified(path.Child(key.name), key.key)...)
@@ -261,6 +289,7 @@ func (i *Injector) describe() *injectors.Injector {
 	if r := i.Redirect; r != nil {
 		d.Redirect = &injectors.Redirect{
 			CNI: r.CNI, Late: r.Late, DNS: r.DNS, ExcludeCIDRs: r.ExcludeIPs, ExcludePorts: r.ExcludePorts, ExcludeUIDs: r.ExcludeUIDs,
+			Inbound: r.Inbound, ExcludeInbound: r.ExcludeInbound, WaitsForClient: r.WaitsForClient,
 		}
 	}
 	for k := range i.Containers {
@@ -304,7 +333,10 @@ func (k *Keys) list() []injectors.Annotation {
 		{Key: k.ExcludeIPs, Means: injectors.ExcludeCIDRs, CIDRs: injectors.ParseAddresses, Check: cidrs},
 		{Key: k.ExcludePorts, Means: injectors.ExcludePorts, Ports: injectors.ParsePortRanges, Check: ports},
 		{Key: k.ExcludeUIDs, Means: injectors.ExcludeUIDs},
-		{Key: k.Hold}, {Key: k.Native}, {Key: k.First},
+		{Key: k.ExcludeIn, Means: injectors.ExcludeInbound, Ports: injectors.ParsePortRanges, Check: ports},
+		{Key: k.Hold},
+		{Key: k.Native},
+		{Key: k.First},
 	} {
 		if a.Key != "" {
 			out = append(out, a)

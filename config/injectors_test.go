@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
 )
 
 const described = `
@@ -16,8 +17,8 @@ injectors:
   containers:
   - {name: acme-init, role: installer}
   - {name: acme-proxy, role: proxy, uid: 1500}
-  redirect: {excludeUIDs: [1500]}
-  annotations: {excludeOutboundIPRanges: acme.example/exclude-ips, hold: acme.example/wait}
+  redirect: {excludeUIDs: [1500], inbound: true, excludeInboundPorts: "9090", waitsForClient: true}
+  annotations: {excludeOutboundIPRanges: acme.example/exclude-ips, excludeInboundPorts: acme.example/exclude-inbound, hold: acme.example/wait}
 - name: acme-agent
   containers:
   - {name: acme-fetch, role: dialer, place: first, address: "secrets.acme.svc:8443"}
@@ -30,8 +31,14 @@ func TestDescribedInjectors(t *testing.T) {
 	c := load(t, described)
 	all := c.Catalogue().All
 	mesh, agent := all[len(all)-2], all[len(all)-1]
-	if mesh.Name != "acme-mesh" || mesh.Title != "acme-mesh" || mesh.Observe == nil || mesh.Hold == nil || len(mesh.Annotations) != 2 {
-		t.Errorf("got mesh %+v, want one with an observation, hold and two annotations", mesh)
+	if mesh.Name != "acme-mesh" || mesh.Title != "acme-mesh" || mesh.Observe == nil || mesh.Hold == nil || len(mesh.Annotations) != 3 {
+		t.Errorf("got mesh %+v, want one with an observation, hold and three annotations", mesh)
+	}
+	if a := mesh.Annotation(injectors.ExcludeInbound); a == nil || a.Key != "acme.example/exclude-inbound" || a.Check("9090,1-2") != nil || a.Check("x") == nil {
+		t.Errorf("got inbound annotation %+v, want a list of ports", a)
+	}
+	if s := mesh.Read(&injectors.Sources{}, ""); s.ExcludeInbound != "9090" || mesh.ServerFirst == nil || mesh.ServerFirst(nil, 3306) != injectors.No {
+		t.Errorf("got settings %+v, want port 9090 out of the inbound capture, and a proxy that waits for the client", s)
 	}
 	if agent.Name != "acme-agent" || agent.Observe != nil || agent.Dials == nil {
 		t.Errorf("got agent %+v, want one that dials and redirects nothing", agent)
@@ -65,6 +72,9 @@ func TestDescribedInjectorsAreStrict(t *testing.T) {
 		"late without cni":   {"injectors: [{name: a, redirect: {late: true}, containers: [{name: b, role: proxy}, {name: c, role: installer}]}]", "injectors[0].redirect.late: Invalid value"},
 		"ranges":             {"injectors: [{name: a, redirect: {cni: true, excludeOutboundIPRanges: x}, containers: [{name: b, role: proxy}]}]", "excludeOutboundIPRanges: Invalid value"},
 		"ports":              {"injectors: [{name: a, redirect: {cni: true, excludeOutboundPorts: x}, containers: [{name: b, role: proxy}]}]", "excludeOutboundPorts: Invalid value"},
+		"inbound ports":      {"injectors: [{name: a, redirect: {cni: true, inbound: true, excludeInboundPorts: x}, containers: [{name: b, role: proxy}]}]", "redirect.excludeInboundPorts: Invalid value"},
+		"ports of nothing":   {"injectors: [{name: a, redirect: {cni: true, excludeInboundPorts: '1'}, containers: [{name: b, role: proxy}]}]", "redirect.inbound: Required value"},
+		"an inbound key":     {"injectors: [{name: a, annotations: {excludeInboundPorts: 'not a key'}, containers: [{name: b, role: helper}]}]", "annotations.excludeInboundPorts: Invalid value"},
 		"a key":              {"injectors: [{name: a, annotations: {hold: 'not a key'}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.hold: Invalid value"},
 		"another key":        {"injectors: [{name: a, annotations: {others: ['not a key']}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.others[0]: Invalid value"},
 		"a value of no key":  {"injectors: [{name: a, annotations: {holdValue: x}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.hold: Required value"},

@@ -52,9 +52,13 @@ type Redirect struct {
 	CNI  bool
 	Late bool // the node reads the pod's annotations when the pod starts
 	DNS  bool
+	// Inbound tells that what comes into the pod is taken too, but for the ports in ExcludeInbound.
+	Inbound bool
+	// WaitsForClient tells that the proxy takes a connection's first bytes from the client, whatever the port.
+	WaitsForClient bool
 
-	ExcludeCIDRs, ExcludePorts string
-	ExcludeUIDs                []int64
+	ExcludeCIDRs, ExcludePorts, ExcludeInbound string
+	ExcludeUIDs                                []int64
 }
 
 // Described makes an injector of a description.
@@ -73,6 +77,9 @@ func Described(d *Description) *Injector {
 	}
 	if d.Redirect != nil {
 		i.Observe = d.observe
+		if d.Redirect.WaitsForClient {
+			i.ServerFirst = func(*Target, uint16) Tri { return No }
+		}
 	}
 	if key := d.Hold; key.Annotation != "" {
 		i.Hold = &Hold{Key: key.Annotation, Merge: func(value string) (string, bool, error) { return key.Value, value != "", nil }}
@@ -111,7 +118,7 @@ func (d *Description) settings(src *Sources) *Settings {
 	s := &Settings{Missing: src.Missing, Lists: true}
 	if r := d.Redirect; r != nil {
 		s.CNI, s.Native, s.Hold, s.DNS = TriOf(r.CNI), TriOf(d.native()), TriOf(d.holds()), TriOf(r.DNS)
-		s.ExcludeCIDRs, s.ExcludePorts = r.ExcludeCIDRs, r.ExcludePorts
+		s.ExcludeCIDRs, s.ExcludePorts, s.ExcludeInbound = r.ExcludeCIDRs, r.ExcludePorts, r.ExcludeInbound
 	}
 	return s
 }
@@ -161,7 +168,7 @@ func (d *Description) capture(t *Target, m *Mesh, uid int64) {
 		c.UIDs = append(c.UIDs, uid)
 	}
 	m.ProxyUID = uid
-	cidrs, ports := d.Redirect.ExcludeCIDRs, d.Redirect.ExcludePorts
+	cidrs, ports, inbound := d.Redirect.ExcludeCIDRs, d.Redirect.ExcludePorts, d.Redirect.ExcludeInbound
 	for k := range d.Annotations {
 		a := &d.Annotations[k]
 		value, said := t.Meta.Annotations[a.Key]
@@ -171,12 +178,16 @@ func (d *Description) capture(t *Target, m *Mesh, uid int64) {
 			cidrs = value
 		case a.Means == ExcludePorts:
 			ports = value
+		case a.Means == ExcludeInbound:
+			inbound = value
 		case a.Means == ExcludeUIDs:
 			c.Users = usersOf(value)
 		}
 	}
 	c.Exclude, _ = ParseAddresses(cidrs)
 	c.ExcludePorts, _ = ParsePortRanges(ports)
+	c.Inbound = Inbound{Known: true, Listed: !d.Redirect.Inbound}
+	c.Inbound.Exclude, _ = ParsePortRanges(inbound)
 }
 
 // usersOf reads a comma separated list of users; what is none is passed over.

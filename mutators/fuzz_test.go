@@ -16,7 +16,7 @@ import (
 // raw object, changes nothing that it does not name, and a second pass is empty.
 func FuzzPatch(f *testing.F) {
 	var places []*cases.Case
-	for _, folder := range []string{"hold", "start-first", "restore-sidecar", "reorder", "exempt-identity", "exempt-address", "exempt-port"} {
+	for _, folder := range []string{"hold", "start-first", "restore-sidecar", "reorder", "exempt-identity", "exempt-address", "exempt-port", "server-first-ports", "webhook-inbound-port"} {
 		for _, file := range cases.Files(f, "testdata", folder) {
 			c, err := cases.Read(filepath.Join("testdata", folder, file))
 			if err != nil {

@@ -46,8 +46,10 @@ func All() []Remedy {
 }
 
 // list is an array, so that walking it costs nothing.
-func list() [7]Remedy {
-	return [...]Remedy{hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort()}
+func list() [9]Remedy {
+	return [...]Remedy{
+		hold(), startFirst(), restoreSidecar(), reorder(), exemptIdentity(), exemptAddress(), exemptPort(), serverFirstPorts(), webhookInboundPort(),
+	}
 }
 
 // Outcome is what the remedies make of a pod.
@@ -68,7 +70,7 @@ func Choose(p *injectors.Plan, c *config.Config, when When) Outcome {
 	}
 	d.look()
 	// Most pods need nothing: nothing is built for them.
-	if d.late == 0 && !d.races && !d.lost {
+	if d.late == 0 && !d.races && !d.lost && !d.configured() {
 		return Outcome{Plan: p}
 	}
 	for _, r := range list() {
@@ -99,18 +101,20 @@ type draft struct {
 }
 
 // exemptions tell from which rules the pod is exempt: the remedies that act for them leave it alone.
-type exemptions struct{ lateDialer, cutInit, proxyRace, lostSidecar, deadDNS bool }
+type exemptions struct{ lateDialer, cutInit, proxyRace, lostSidecar, deadDNS, serverFirst, meshedWebhook bool }
 
 func exemptionsOf(t *injectors.Target, c *config.Config, now func() time.Time) exemptions {
 	if _, asks := t.Meta.Annotations[config.ExemptAnnotation]; !asks {
 		return exemptions{}
 	}
 	return exemptions{
-		lateDialer:  c.Exempt(t, "HF101", "late-dialer", now),
-		cutInit:     c.Exempt(t, "HF102", "cut-init", now),
-		proxyRace:   c.Exempt(t, "HF103", "proxy-race", now),
-		lostSidecar: c.Exempt(t, "HF104", "lost-sidecar", now),
-		deadDNS:     c.Exempt(t, "HF106", "dead-dns", now),
+		lateDialer:    c.Exempt(t, "HF101", "late-dialer", now),
+		cutInit:       c.Exempt(t, "HF102", "cut-init", now),
+		proxyRace:     c.Exempt(t, "HF103", "proxy-race", now),
+		lostSidecar:   c.Exempt(t, "HF104", "lost-sidecar", now),
+		deadDNS:       c.Exempt(t, "HF106", "dead-dns", now),
+		serverFirst:   c.Exempt(t, "HF122", "server-first", now),
+		meshedWebhook: c.Exempt(t, "HF143", "meshed-webhook", now),
 	}
 }
 

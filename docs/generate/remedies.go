@@ -14,7 +14,7 @@ func remedies(root fs.FS) (string, error) {
 	p.begin("Remedies", "mutators.All()")
 	p.paragraph("How Holdfast puts a pod right in namespaces in `enforce` mode, in the order in which the remedies are tried. Each is kept only " +
 		"where the pod is better for it, and none acts for a container that is not known, or [declared](configuration.md#annotations), to need the network " +
-		"(hold acts for the app). The templates of workloads get hold alone.")
+		"(hold acts for the app, the last two do what the configuration asks for). The templates of workloads get hold alone.")
 	p.paragraph("Which remedies changed a pod stands in its annotation `" + mutators.AppliedAnnotation + "`. In `warn` and `audit` mode they are tried on a copy, and " +
 		"the record says what they would have done.")
 	table := [][]string{{"name", "what it does", "unless configured"}}
