@@ -22,13 +22,13 @@ type Rule struct {
 
 // list has the rules in the order of their codes. A rule that is not listed is a function that nobody uses. It is an array of
 // functions, so that walking it costs nothing.
-func list() [21]func() Rule {
+func list() [23]func() Rule {
 	return [...]func() Rule{
 		lateDialer, cutInit, proxyRace, lostSidecar, twoMeshes, deadDNS,
 		unusableExemption, misplacedAnnotation, unknownAnnotation, lateExemption, wideExemption,
-		proxyIdentity, privilegedPort,
+		proxyIdentity, serverFirst, privilegedPort,
 		injectionLabels, noInjector, controlPlaneInjected, hostNetwork,
-		endlessJob, holdTrap,
+		endlessJob, holdTrap, meshedWebhook,
 		unknownMode, exemptionExpired,
 	}
 }

@@ -1,0 +1,187 @@
+package validators
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
+)
+
+// serverFirst finds ports on which the server speaks first, behind a proxy that waits for the client to speak.
+func serverFirst() Rule {
+	return Rule{
+		Topic: report.Topic{
+			Code: "HF122", Name: "server-first", Severity: report.Warning,
+			Title: "A port on which the server speaks first, behind a proxy that waits for the client",
+			Why: "Some meshes look at a connection's first bytes to tell which protocol it carries, and take them from the client. With a protocol in which the server " +
+				"greets first (MySQL, SMTP, FTP, NATS) both sides wait: the connection hangs, or begins seconds late, and ends in errors such as \"server has gone " +
+				"away\". A Service that declares the port's protocol keeps the proxy from looking.",
+			Fix: "Declare the protocol in the Service: appProtocol: tcp, or a port name that begins with tcp-. Only where that is not possible take the port out of the mesh.",
+		},
+		check: func(i *inspection) {
+			for k := range i.plan.Meshes {
+				if m := &i.plan.Meshes[k]; m.Injector.ServerFirst != nil {
+					i.listens(m)
+					i.greeted(m)
+					i.configuredPorts(m)
+				}
+			}
+		},
+	}
+}
+
+// greets returns the protocol that usually runs on the port if its server speaks first, "" otherwise. The specifications have
+// it in the section about the beginning of a connection. Not in the list: SSH, in which both sides speak at once (RFC 4253,
+// 4.2), PostgreSQL, Redis and MongoDB, in which the client does, and ports that other programs use as much (4444, 4567).
+func greets(port uint16) string {
+	switch port {
+	case 21:
+		return "FTP" // RFC 959, 5.4
+	case 25, 587:
+		return "SMTP" // RFC 5321, 3.1; RFC 6409
+	case 110:
+		return "POP3" // RFC 1939, 4
+	case 119:
+		return "NNTP" // RFC 3977, 5.1
+	case 143:
+		return "IMAP" // RFC 9051, 7.1
+	case 3306:
+		return "MySQL" // MySQL, Client/Server Protocol, Connection Phase
+	case 4222:
+		return "NATS" // docs.nats.io, Client Protocol: INFO
+	case 5900:
+		return "VNC" // RFC 6143, 7.1.1
+	}
+	return ""
+}
+
+// hangs tells whether the mesh waits for the client on the port.
+func (i *inspection) hangs(m *injectors.Mesh, port uint16) bool {
+	return m.Injector.ServerFirst(i.target, port) == injectors.No
+}
+
+// listens finds containers of the user's that serve such a protocol through the proxy.
+func (i *inspection) listens(m *injectors.Mesh) {
+	for _, list := range [...][]injectors.Step{i.plan.Inits, i.plan.Mains} {
+		for k := range list {
+			s := &list[k]
+			c := i.plan.Container(s)
+			if c == nil || s.Role != injectors.Own && !s.Wrapped || s.Phase == injectors.Init {
+				continue
+			}
+			for n := range c.Ports {
+				if port := serves(&c.Ports[n]); port != 0 && m.Capture.Inbound.Takes(port) == injectors.Yes && i.hangs(m, port) && !i.plan.Declares(port) {
+					i.find(s, i.at(s)+" serves port "+strconv.Itoa(int(port))+" ("+greets(port)+"): the server speaks first, "+m.Injector.Title+
+						"'s proxy waits for the client.", i.declare(m, injectors.ExcludeInbound, port))
+				}
+			}
+		}
+	}
+}
+
+// serves returns the container's port if its server speaks first, else 0.
+func serves(p *corev1.ContainerPort) uint16 {
+	if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP || p.ContainerPort < 1 || p.ContainerPort > 65535 {
+		return 0
+	}
+	port := uint16(p.ContainerPort)
+	if greets(port) == "" {
+		return 0
+	}
+	return port
+}
+
+// greeted finds containers, known or declared to need the network, that connect to such a port through the proxy.
+func (i *inspection) greeted(m *injectors.Mesh) {
+	for k := range i.plan.Inits {
+		s := &i.plan.Inits[k]
+		if s.Role != injectors.Dialer {
+			continue
+		}
+		for _, to := range s.To {
+			if !i.speaksFirst(to.Port) || !i.hangs(m, to.Port) || i.plan.DeclaresThere(to) {
+				continue
+			}
+			if state := i.plan.Network(s, to); state == injectors.Meshed || state == injectors.Cut {
+				i.find(s, i.at(s)+needed(s)+needs(to)+": the server speaks first, "+m.Injector.Title+"'s proxy waits for the client.",
+					i.declare(m, injectors.ExcludePorts, to.Port))
+			}
+		}
+	}
+}
+
+func needed(s *injectors.Step) string {
+	if s.Declared {
+		return " is declared to need "
+	}
+	return " needs "
+}
+
+func (i *inspection) speaksFirst(port uint16) bool {
+	return greets(port) != "" || slices.Contains(i.config.ServerFirstPorts, int32(port))
+}
+
+// configuredPorts finds configured ports that the redirect takes from every container of the pod.
+func (i *inspection) configuredPorts(m *injectors.Mesh) {
+	var ports []uint16
+	for _, n := range i.config.ServerFirstPorts {
+		if port := uint16(n); m.Capture.TakesPort(port) == injectors.Yes && i.hangs(m, port) { //nolint:gosec // validated when loaded
+			ports = append(ports, port)
+		}
+	}
+	if len(ports) == 0 {
+		return
+	}
+	text := make([]string, len(ports))
+	for k, port := range ports {
+		text[k] = strconv.Itoa(int(port))
+	}
+	what := "port " + text[0] + " is"
+	if len(text) > 1 {
+		what = "ports " + report.Shorten(strings.Join(text, ", "), 60) + " are"
+	}
+	fix := i.openPorts(m, injectors.ExcludePorts, ports...)
+	if fix == "" {
+		fix = i.declare(m, injectors.ExcludePorts)
+	}
+	i.find(nil, what+" configured as server-first, and "+m.Injector.Title+"'s proxy waits there for the client to speak.", fix)
+}
+
+// declare is the advice: the Service's own word first, the exemption second.
+func (i *inspection) declare(m *injectors.Mesh, means injectors.Meaning, ports ...uint16) string {
+	protocol := m.Injector.AppProtocol
+	if protocol == "" {
+		protocol = "tcp"
+	}
+	fix := "Set appProtocol: " + protocol + " on the Service's port"
+	if line := i.openPorts(m, means, ports...); line != "" {
+		return fix + ". Or a" + line[1:]
+	}
+	return fix + "."
+}
+
+// openPorts is the annotation that takes ports out of the redirect, as the union with what is out of it already; "" where there
+// is none, or nobody knows what it would replace.
+func (i *inspection) openPorts(m *injectors.Mesh, means injectors.Meaning, ports ...uint16) string {
+	a := m.Injector.Annotation(means)
+	if a == nil {
+		return ""
+	}
+	list, known := m.List(means, i.target)
+	if !known {
+		return ""
+	}
+	more := make([]injectors.Ports, len(ports))
+	for k, port := range ports {
+		more[k] = injectors.Ports{First: port, Last: port}
+	}
+	value, err := a.AddPorts(list, more...)
+	if err != nil {
+		return ""
+	}
+	return i.annotate(a.Key, value)
+}
