@@ -92,6 +92,9 @@ type Injector struct {
 	AppProtocol string
 	// Quits tells that the injector's own control plane ends its containers once those of the app have ended.
 	Quits bool
+	// Ends are programs that end its containers with the work of another one, which they wrap; endpoints that many proxies have
+	// (/quitquitquit, /shutdown) go without saying.
+	Ends []string
 	// WithoutSidecar returns the annotation that leaves out the main container which the injector adds, and keeps its init
 	// container.
 	WithoutSidecar func(t *Target) (key, value string)

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
 )
@@ -22,7 +20,7 @@ func endlessJob() Rule {
 				"quit. Jobs whose containers name a known way to do that are left alone.",
 		},
 		check: func(i *inspection) {
-			if !i.target.Job || i.tellsToQuit() {
+			if !i.target.Job || i.tellsToQuit(ways()) {
 				return
 			}
 			for k := range i.plan.Mains {
@@ -33,6 +31,9 @@ func endlessJob() Rule {
 				m := i.plan.Mesh(s.Injector)
 				if s.Index < 0 && m != nil && m.Native == injectors.Unknown {
 					continue // whether it will be among the containers is not known
+				}
+				if i.tellsToQuit(s.Injector.Ends) {
+					continue
 				}
 				i.find(s, i.at(s)+" does not end when the work is done: the Job never completes.", i.ending(s, m))
 			}
@@ -53,29 +54,29 @@ func (i *inspection) ending(s *injectors.Step, m *injectors.Mesh) string {
 	return "Let the Job's last command tell it to quit, or leave it out of this pod."
 }
 
-// tellsToQuit tells whether a container of the user's names one of the known ways to end a sidecar: an endpoint for it, or a
-// program that wraps the work and calls that.
-func (i *inspection) tellsToQuit() bool {
+// ways are those that people use with any proxy: Envoy's endpoint, other proxies', a wrapper's flag, and a signal that is sent
+// into a shared process namespace.
+func ways() []string {
+	return []string{"quitquitquit", "/shutdown", "graceful_shutdown", "--shutdown", "scuttle", "pkill ", "killall "}
+}
+
+// tellsToQuit tells whether a container of the user's names one of the ways to end a sidecar.
+func (i *inspection) tellsToQuit(ways []string) bool {
+	names := func(word string) bool {
+		return slices.ContainsFunc(ways, func(way string) bool { return strings.Contains(word, way) })
+	}
 	for k := range i.plan.Mains {
 		s := &i.plan.Mains[k]
-		if c := i.plan.Container(s); c != nil && (s.Role == injectors.Own || s.Wrapped) && (slices.ContainsFunc(c.Command, quits) || slices.ContainsFunc(c.Args, quits) || quitsLater(c)) {
+		c := i.plan.Container(s)
+		if c == nil || s.Role != injectors.Own && !s.Wrapped {
+			continue
+		}
+		if slices.ContainsFunc(c.Command, names) || slices.ContainsFunc(c.Args, names) {
+			return true
+		}
+		if l := c.Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Exec != nil && slices.ContainsFunc(l.PreStop.Exec.Command, names) {
 			return true
 		}
 	}
 	return false
-}
-
-// quits knows Envoy's and pilot-agent's /quitquitquit, Linkerd's and Dapr's /shutdown, consul-dataplane's /graceful_shutdown,
-// linkerd-await --shutdown and scuttle, and a signal sent by pkill or killall into a shared process namespace.
-func quits(word string) bool {
-	for _, way := range [...]string{"quitquitquit", "linkerd-await", "/shutdown", "graceful_shutdown", "scuttle", "pkill ", "killall "} {
-		if strings.Contains(word, way) {
-			return true
-		}
-	}
-	return false
-}
-
-func quitsLater(c *corev1.Container) bool {
-	return c.Lifecycle != nil && c.Lifecycle.PreStop != nil && c.Lifecycle.PreStop.Exec != nil && slices.ContainsFunc(c.Lifecycle.PreStop.Exec.Command, quits)
 }
