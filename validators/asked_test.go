@@ -126,3 +126,64 @@ func TestInjectionLabels(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestRevisions: webhooks that differ in the revision alone are spoken of together, and a label that is in the way is named with the
+// one that is missing.
+func TestRevisions(t *testing.T) {
+	mesh := fake("mesh", "mesh.example/inject")
+	c := injectors.NewCatalogue(mesh)
+	hook := func(name, namespaces, objects string) *injectors.Hook {
+		h := &injectors.Hook{Configuration: name, Name: "mesh", Injector: mesh}
+		var err error
+		if h.Namespaces, err = labels.Parse(namespaces); err != nil {
+			t.Fatal(err)
+		}
+		if h.Objects, err = labels.Parse(objects); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	registered := []*injectors.Hook{
+		hook("mesh", "rev in (default), !injection", "inject notin (false)"),
+		hook("mesh", "!rev, !injection", "inject notin (false), rev in (default)"),
+		hook("mesh-prod", "rev in (prod), !injection", "inject notin (false)"),
+		hook("mesh-prod", "!rev, !injection", "inject notin (false), rev in (prod)"),
+	}
+	for name, tt := range map[string]struct {
+		namespace, pod map[string]string
+		want           string
+	}{
+		"another revision": {
+			map[string]string{"rev": "canary"},
+			nil,
+			"its webhook wants rev=default or prod, namespace shop has rev=canary. kubectl label --overwrite namespace shop rev=default",
+		},
+		"another revision of the pod": {
+			nil,
+			map[string]string{"rev": "canary"},
+			`its webhook wants rev=default or prod, the pod has rev=canary. Label the pod: rev: "default"`,
+		},
+		"a label in the way": {
+			map[string]string{"injection": "enabled"},
+			nil,
+			"its webhook wants rev=default or prod and no injection, namespace shop has injection=enabled. kubectl label --overwrite namespace shop rev=default injection-",
+		},
+		"nothing said":           {nil, nil, `its webhook wants rev=default or prod, the pod has no such label. Label the pod: rev: "default"`},
+		"declined in passing":    {map[string]string{"rev": "prod"}, map[string]string{"inject": "false"}, ""},
+		"called":                 {map[string]string{"rev": "prod"}, nil, ""},
+		"too much to say at all": {map[string]string{"injection": "enabled"}, map[string]string{"inject": "false"}, "mesh, mesh-prod selects neither the pod nor its namespace. kubectl get mutatingwebhookconfiguration mesh -o yaml"},
+	} {
+		n := &injectors.Namespace{Name: "shop", Labels: tt.namespace, Registered: registered, Hooks: injectors.In(registered, tt.namespace)}
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: tt.pod, Annotations: map[string]string{"mesh.example/inject": "true"}}}
+		var got, want []string
+		for _, f := range validators.Judge(injectors.New(injectors.PodTarget(pod, n), &injectors.Env{Catalogue: c}, injectors.Fact), config.Default()) {
+			got = append(got, f.Text())
+		}
+		if tt.want != "" {
+			want = []string{"HF132 Pod/web: Mesh's injection is asked for, and nobody does it: " + tt.want}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -170,16 +170,17 @@ func (m *miss) merge(other *miss) {
 // why says what the webhook wants and what is there instead: its webhook wants istio.io/rev=default or prod, namespace shop has
 // istio.io/rev=canary.
 func (m *miss) why() string {
-	var wants, bears []string
+	var wants, not, bears []string
 	for _, w := range m.wants {
 		text := w.key
 		if len(w.values) > 0 {
 			text += "=" + report.Shorten(strings.Join(w.values, " or "), 50)
 		}
 		if w.without {
-			text = "no " + text
+			not = append(not, "no "+text)
+		} else {
+			wants = append(wants, text)
 		}
-		wants = append(wants, text)
 		if value, there := m.labels[w.key]; there {
 			bears = append(bears, w.key+"="+report.Shorten(value, 30))
 		}
@@ -187,24 +188,24 @@ func (m *miss) why() string {
 	if m.wants[0].key == corev1.LabelMetadataName {
 		return "its webhook leaves " + m.object + " out"
 	}
-	if !slices.ContainsFunc(m.wants, func(w want) bool { return !w.without }) {
+	if len(wants) == 0 {
 		return "its webhook leaves " + m.object + " out for its label " + strings.Join(bears, " and ")
 	}
 	if len(bears) == 0 {
 		bears = []string{"no such label"}
 	}
-	return "its webhook wants " + strings.Join(wants, " and ") + ", " + m.object + " has " + strings.Join(bears, " and ")
+	return "its webhook wants " + strings.Join(append(wants, not...), " and ") + ", " + m.object + " has " + strings.Join(bears, " and ")
 }
 
 // give is the line that gives the object what the webhook wants.
 func (i *inspection) give(m *miss) string {
-	var command, labels []string
+	var command, away, labels []string
 	for _, w := range m.wants {
 		switch {
 		case w.key == corev1.LabelMetadataName:
 			return "Use another namespace."
 		case w.without:
-			command = append(command, w.key+"-")
+			away = append(away, w.key+"-")
 		case len(w.values) == 0:
 			return "Give " + m.object + " the label " + w.key + "."
 		default:
@@ -214,5 +215,5 @@ func (i *inspection) give(m *miss) string {
 	if m.own {
 		return "Label " + i.annotated() + ": " + strings.Join(labels, ", ")
 	}
-	return "kubectl label --overwrite namespace " + i.target.Namespace.Name + " " + strings.Join(command, " ")
+	return "kubectl label --overwrite namespace " + i.target.Namespace.Name + " " + strings.Join(append(command, away...), " ")
 }
