@@ -73,6 +73,9 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 	case m.Injector.Native != "" && m.Native == injectors.No && !i.goesFirst(s):
 		return i.annotate(m.Injector.Native, "true")
 	}
+	if m.Injector.Native == "" {
+		return "Exempt its destination from the mesh."
+	}
 	return "Exempt its destination from the mesh, or use native sidecars."
 }
 

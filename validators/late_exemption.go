@@ -3,6 +3,7 @@ package validators
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
@@ -39,6 +40,21 @@ func (i *inspection) late(m *injectors.Mesh) {
 		said, err := a.ReadPorts(i.target.Annotation(a.Key))
 		if missing := slices.IndexFunc(said, func(p injectors.Ports) bool { return !slices.Contains(m.Capture.ExcludePorts, p) }); err == nil && missing >= 0 {
 			i.tooLate(a.Key, said[missing].String(), m)
+		}
+	}
+	i.lateUser(m)
+}
+
+// lateUser finds a user that the annotation lets pass and the redirect does not. Rules about single ports are left out.
+func (i *inspection) lateUser(m *injectors.Mesh) {
+	a := m.Injector.Annotation(injectors.ExcludeUIDs)
+	if a == nil {
+		return
+	}
+	for _, uid := range a.ReadUIDs(i.target.Annotation(a.Key)) {
+		if !m.Capture.LetsUser(uid) {
+			i.tooLate(a.Key, "user "+strconv.FormatInt(uid, 10), m)
+			return
 		}
 	}
 }

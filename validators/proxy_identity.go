@@ -39,6 +39,6 @@ func proxyIdentity() Rule {
 }
 
 func (i *inspection) bypasses(s *injectors.Step, field string, id int64, m *injectors.Mesh) {
-	i.find(s, i.at(s)+" has "+field+" "+strconv.FormatInt(id, 10)+", which is "+m.Injector.Title+"'s proxy's own: its traffic bypasses the mesh.",
+	i.find(s, i.at(s)+" has "+field+" "+strconv.FormatInt(id, 10)+", which "+m.Injector.Title+" lets pass as its own: its traffic bypasses the mesh.",
 		"Give it another "+field+".")
 }

@@ -42,7 +42,10 @@ func (i *inspection) race(m *injectors.Mesh) {
 // advised says how bad the race is, and what to do. Where hold is wanted and cannot be added it takes a person.
 func (i *inspection) advised(m *injectors.Mesh) (report.Severity, string) {
 	if m.Injector.Hold == nil {
-		return i.severity, ""
+		if m.Injector.Native == "" {
+			return i.severity, "Let the app retry: this mesh has no way to hold it back."
+		}
+		return i.severity, i.annotate(m.Injector.Native, "true")
 	}
 	value, decided, err := m.Injector.Hold.Merge(i.target.Annotation(m.Injector.Hold.Key))
 	switch wanted := i.config.Remedy(config.Hold) && i.target.Restarts(); {
