@@ -1,9 +1,6 @@
 package injectors
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // LostSidecar tells that the container is an injector's proxy among the init containers without restartPolicy: Always: it
 // never ends, and the pod waits for it for ever.
@@ -48,10 +45,8 @@ func (p *Plan) Exempted(injector *Injector, a *Annotation, value string) *Plan {
 	case ExcludePorts:
 		m.Capture.ExcludePorts, _ = a.ReadPorts(value)
 	case ExcludeUIDs:
-		for entry := range strings.SplitSeq(value, a.separator()) {
-			if uid := parseID(strings.TrimSpace(entry)); uid >= 0 {
-				m.Capture.Users = append(slices.Clip(m.Capture.Users), Users{First: uid, Last: uid})
-			}
+		for _, uid := range a.ReadUIDs(value) {
+			m.Capture.Users = append(slices.Clip(m.Capture.Users), Users{First: uid, Last: uid})
 		}
 	case Opaque, IncludeCIDRs, IncludePorts, ExcludeInbound, IncludeInbound:
 	}

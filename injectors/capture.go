@@ -141,6 +141,9 @@ func (c *Capture) identity(uid, gid int64) bool {
 	return slices.ContainsFunc(c.Users, func(u Users) bool { return u.plain() && u.let(uid, 0) })
 }
 
+// LetsUser tells whether the redirect lets all processes of the user pass.
+func (c *Capture) LetsUser(uid int64) bool { return c.identity(uid, NoID) }
+
 // connects tells whether a rule for users lets a process connect to the port.
 func (c *Capture) connects(uid int64, port uint16) bool {
 	return slices.ContainsFunc(c.Users, func(u Users) bool { return !u.NoTCP && u.let(uid, port) })

@@ -195,6 +195,20 @@ func (a *Annotation) AddUID(value string, uid int64) string {
 	return value + a.separator() + entry
 }
 
+// ReadUIDs returns the single users of a list of users.
+func (a *Annotation) ReadUIDs(value string) []int64 {
+	if value == "" {
+		return nil
+	}
+	var out []int64
+	for entry := range strings.SplitSeq(value, a.separator()) {
+		if uid := parseID(strings.TrimSpace(entry)); uid >= 0 {
+			out = append(out, uid)
+		}
+	}
+	return out
+}
+
 func (a *Annotation) separator() string {
 	if a.Separator == "" {
 		return ","
