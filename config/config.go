@@ -93,7 +93,10 @@ type Mesh struct {
 	DNSCapture *bool   `json:"dnsCapture,omitempty"`
 	Lifecycle  *bool   `json:"lifecycle,omitempty"`
 	ExcludeIPs *string `json:"excludeOutboundIPRanges,omitempty"`
-	ProxyUID   *int64  `json:"proxyUID,omitempty"`
+	// ExcludePorts are the ports that the mesh leaves out of its redirect, mesh-wide. What is said of one of the two lists says that
+	// both are known.
+	ExcludePorts *string `json:"excludeOutboundPorts,omitempty"`
+	ProxyUID     *int64  `json:"proxyUID,omitempty"`
 }
 
 // Dialer is where an injector's container connects to.
@@ -250,6 +253,11 @@ func (m *Mesh) validate(path *field.Path, names []string) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("excludeOutboundIPRanges"), *m.ExcludeIPs, err.Error()))
 		}
 	}
+	if m.ExcludePorts != nil {
+		if _, err := injectors.ParsePortRanges(*m.ExcludePorts); err != nil {
+			errs = append(errs, field.Invalid(path.Child("excludeOutboundPorts"), *m.ExcludePorts, err.Error()))
+		}
+	}
 	if m.ProxyUID != nil && *m.ProxyUID <= 0 {
 		errs = append(errs, field.Invalid(path.Child("proxyUID"), *m.ProxyUID, "must be greater than 0"))
 	}
@@ -379,6 +387,9 @@ func (c *Config) Override(injector, revision string, read *injectors.Settings) *
 		}
 		if m.ExcludeIPs != nil {
 			out.ExcludeCIDRs, out.Lists = *m.ExcludeIPs, true
+		}
+		if m.ExcludePorts != nil {
+			out.ExcludePorts, out.Lists = *m.ExcludePorts, true
 		}
 		if m.ProxyUID != nil {
 			out.ProxyUID = *m.ProxyUID

@@ -268,7 +268,7 @@ func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
 	objects := render(t, "outer", map[string]string{
 		"inner": "resources: [../manifests/overlays/opt-in]\nnamespace: other\nnamePrefix: x-\n",
 		"outer": "resources: [../inner]\ncomponents: [" +
-			"../manifests/components/istio, ../manifests/components/linkerd, ../manifests/components/kuma, ../manifests/components/cert-manager]\n",
+			"../manifests/components/istio, ../manifests/components/linkerd, ../manifests/components/linkerd-cni, ../manifests/components/kuma, ../manifests/components/cert-manager]\n",
 	})
 	in := map[string]string{}
 	for _, b := range all[rbacv1.RoleBinding](t, objects, "RoleBinding") {
@@ -278,7 +278,7 @@ func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
 	}
 	const us = "other/x-holdfast"
 	// The overlay's own binding for Istio moves with its namespace, which is what the component on top is for.
-	want := map[string]string{"istio-system": us, "linkerd": us, "kuma-system": us}
+	want := map[string]string{"istio-system": us, "linkerd": us, "linkerd-cni": us, "kuma-system": us}
 	for namespace, who := range want {
 		if in[namespace] != who {
 			t.Errorf("who reads in %s: got %q, want %q", namespace, in[namespace], who)

@@ -11,7 +11,7 @@ func holdTrap() Rule {
 		Topic: report.Topic{
 			Code: "HF142", Name: "hold-trap", Severity: report.Warning,
 			Title: "Hold on a pod that will not restart the proxy",
-			Why: "Under hold the proxy's container waits for its proxy and ends when that takes too long (60 s). With restartPolicy OnFailure or Never nobody starts it " +
+			Why: "Under hold the proxy's container waits for its proxy and ends when that takes too long (60 s or 2 min). With restartPolicy OnFailure or Never nobody starts it " +
 				"again, and the pod runs on without a network (istio#45627).",
 			Fix: "Use native sidecars for Jobs, or leave hold out.",
 		},

@@ -62,6 +62,9 @@ func (i *inspection) wider(m *injectors.Mesh, p netip.Prefix) bool {
 
 func (i *inspection) wide(m *injectors.Mesh, means injectors.Meaning, what string) {
 	by, fix := "the mesh's own list", "Exempt only the addresses that are needed."
+	if m.Injector.Annotation(injectors.ExcludeCIDRs) == nil {
+		fix = "Exempt only the ports that are needed."
+	}
 	if a := m.Injector.Annotation(means); a != nil {
 		if _, ok := i.target.Meta.Annotations[a.Key]; ok {
 			by = "annotation " + a.Key
