@@ -1,0 +1,24 @@
+package diagnose
+
+import (
+	"context"
+
+	"holdfast.dev/holdfast/report"
+)
+
+func apiServer() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF204", Name: "api-server", Severity: report.Error,
+			Title: "the API server answers",
+			Why:   "The API server does not answer this client. Nothing else about the cluster can be told until it does.",
+			Fix:   "Look at the API server, and at what lies between: the address in the kubeconfig, a network policy for egress, a proxy in the environment.",
+		},
+		ask: func(ctx context.Context, s *Subject) Result {
+			if _, err := s.Raw(ctx, "/version"); err != nil {
+				return failed("kubectl get --raw /readyz", "%v", err)
+			}
+			return passed("it answers")
+		},
+	}
+}

@@ -1,0 +1,111 @@
+package diagnose
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// mark is how a line begins in print.
+func (s State) mark() string {
+	switch s {
+	case Passed:
+		return "√"
+	case Warning:
+		return "‼"
+	case Failed:
+		return "×"
+	case Unknown:
+		return "?"
+	case Skipped:
+		return "»"
+	case NotApplicable:
+		return "-"
+	}
+	return "?"
+}
+
+// Print writes the report for people:
+//
+//	The way to the server
+//	---------------------
+//	√ HF209 the Service leads to the server's port: 443 to 9443
+//	× HF210 the Service has ready endpoints
+//	    Service holdfast-system/holdfast has no endpoints: no pod matches its selector.
+//	    kubectl -n holdfast-system get pods
+//	» HF213 the Service answers with our certificate: skipped because HF210 failed
+func (r *Report) Print(w io.Writer) error {
+	var b strings.Builder
+	heading, object := "", ""
+	for i := range r.Probes {
+		l := &r.Probes[i]
+		if l.Heading != heading {
+			if heading != "" {
+				b.WriteString("\n")
+			}
+			heading, object = l.Heading, ""
+			b.WriteString(heading + "\n" + strings.Repeat("-", len([]rune(heading))) + "\n")
+		}
+		if l.Object != object {
+			object = l.Object
+			b.WriteString(object + "\n")
+		}
+		l.print(&b)
+	}
+	b.WriteString("\n" + r.Summary() + "\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (l *Line) print(b *strings.Builder) {
+	head := l.State.mark() + " " + l.Code + " " + l.Title
+	switch l.State {
+	case Passed:
+		if l.Message != "" {
+			head += ": " + l.Message
+		}
+		b.WriteString(head + "\n")
+	case NotApplicable:
+		b.WriteString(head + ": not applicable: " + l.Message + "\n")
+	case Skipped:
+		b.WriteString(head + ": " + l.Message + "\n")
+	case Warning, Failed, Unknown:
+		if l.State == Unknown {
+			head += ": unknown"
+		}
+		b.WriteString(head + "\n")
+		for _, text := range []string{sentence(l.Message), l.Fix} {
+			for part := range strings.SplitSeq(text, "\n") {
+				if part != "" {
+					b.WriteString("    " + part + "\n")
+				}
+			}
+		}
+	}
+}
+
+// Summary is the report in one line, the first failure by name: it is the cause of what was skipped.
+func (r *Report) Summary() string {
+	var counts []string
+	for _, s := range States() {
+		if n := r.Counts[s]; n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n, strings.ReplaceAll(string(s), "-", " ")))
+		}
+	}
+	text := strings.Join(counts, ", ") + fmt.Sprintf(" (%.1f s)", r.Seconds)
+	for i := range r.Probes {
+		if l := &r.Probes[i]; l.State == Failed {
+			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " says more."
+		}
+	}
+	return text
+}
+
+// sentence ends with a full stop, unless a break or a mark ends it.
+func sentence(s string) string {
+	s = strings.TrimSpace(s)
+	if s == "" || strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") {
+		return s
+	}
+	return s + "."
+}

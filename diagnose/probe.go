@@ -1,0 +1,114 @@
+package diagnose
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast.dev/holdfast/report"
+)
+
+// State is how a probe ended.
+type State string
+
+// The states. Unknown means that nobody could tell: a right is missing, or no answer came in time. What does not exist in a
+// cluster (cert-manager, a network policy) is not applicable, never passed.
+const (
+	Passed        State = "passed"
+	Warning       State = "warning"
+	Failed        State = "failed"
+	Skipped       State = "skipped"
+	NotApplicable State = "not-applicable"
+	Unknown       State = "unknown"
+)
+
+// States returns all states, best first.
+func States() []State { return []State{Passed, NotApplicable, Skipped, Unknown, Warning, Failed} }
+
+// Probe is one question. Its title is a statement that is true on a good day.
+type Probe struct {
+	report.Topic
+
+	// Needs are the codes of the probes that have to hold before the answer means anything: of the same group about the same
+	// object, else of ourselves. Where one of them failed, or was itself skipped, this one is skipped.
+	Needs []string
+	// Inside tells that only the server can answer.
+	Inside bool
+	// Patience is how long the answer may take; usual where it is 0.
+	Patience time.Duration
+
+	ask func(ctx context.Context, s *Subject) Result
+}
+
+// Result is the answer to a probe.
+type Result struct {
+	State   State
+	Message string // what was seen: one clause in the present tense
+	Fix     string // what to do next: an imperative with the line to paste; several lines where there are several clouds
+}
+
+// The ways to answer.
+
+func passed(format string, args ...any) Result {
+	return Result{State: Passed, Message: fmt.Sprintf(format, args...)}
+}
+
+func failed(fix, format string, args ...any) Result {
+	return Result{State: Failed, Message: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+func warn(fix, format string, args ...any) Result {
+	return Result{State: Warning, Message: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+func notApplicable(format string, args ...any) Result {
+	return Result{State: NotApplicable, Message: fmt.Sprintf(format, args...)}
+}
+
+func unknown(fix, format string, args ...any) Result {
+	return Result{State: Unknown, Message: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+// Group is a list of probes that belong together. Groups are asked at the same time.
+type Group struct {
+	Name   string // server, registration, way, ... ; stable
+	Title  string // the heading above its lines
+	Probes []Probe
+	// About lists what the group is asked about, each with its own answers; nil where it is asked once, about ourselves. It
+	// begins once the API server is known to answer.
+	About func(ctx context.Context, s *Subject) ([]*Object, error)
+}
+
+// Object is what a group other than those about ourselves is asked about. Probes find it as Subject.About.
+type Object struct {
+	Name string // as people know it: MutatingWebhookConfiguration/istio-sidecar-injector
+	// Value is what About found, for the probes of the same group alone.
+	Value any
+}
+
+// Groups returns the groups in the order in which they are printed. A probe that is not listed is a function that nobody uses.
+func Groups() []Group {
+	return []Group{
+		{Name: "server", Title: "Holdfast's server", Probes: []Probe{listener()}},
+		{Name: "registration", Title: "What the API server is told", Probes: []Probe{apiServer()}},
+	}
+}
+
+// All returns the probes in the order in which they are printed.
+func All() []Probe {
+	var all []Probe
+	for _, g := range Groups() {
+		all = append(all, g.Probes...)
+	}
+	return all
+}
+
+// Topics returns the fixed texts of all probes.
+func Topics() []report.Topic {
+	all := All()
+	topics := make([]report.Topic, len(all))
+	for i := range all {
+		topics[i] = all[i].Topic
+	}
+	return topics
+}

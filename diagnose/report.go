@@ -1,0 +1,67 @@
+package diagnose
+
+import "time"
+
+// Report is what all probes answered. Its JSON form is what /diagnosis serves and `holdfast diagnose -o json` prints.
+type Report struct {
+	// Replica is the pod whose server asked; empty where the command did.
+	Replica string    `json:"replica,omitempty"`
+	Began   time.Time `json:"began"`
+	Seconds float64   `json:"seconds"`
+	// OK tells that nothing failed.
+	OK     bool          `json:"ok"`
+	Counts map[State]int `json:"counts"`
+	Probes []Line        `json:"probes"`
+}
+
+// Line is what one probe answered about one object.
+type Line struct {
+	Code    string `json:"code"`
+	Name    string `json:"name"`
+	Group   string `json:"group"`
+	Heading string `json:"-"`
+	Title   string `json:"title"`
+	Object  string `json:"object,omitempty"` // empty: ourselves
+	State   State  `json:"state"`
+	Message string `json:"message,omitempty"`
+	Fix     string `json:"fix,omitempty"`
+	// Cause is the code of the probe because of which this one was skipped.
+	Cause   string  `json:"cause,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (l *Line) take(r Result) { l.State, l.Message, l.Fix = r.State, r.Message, r.Fix }
+
+func (l *Line) skip(cause string) {
+	l.State, l.Cause, l.Message = Skipped, cause, "skipped because "+cause+" failed"
+}
+
+// cause returns the code that is to blame for what cannot be asked after this, "" where the answer is in nobody's way.
+func (l *Line) cause() string {
+	switch l.State {
+	case Failed:
+		return l.Code
+	case Skipped:
+		return l.Cause
+	case Passed, Warning, NotApplicable, Unknown:
+	}
+	return ""
+}
+
+func (r *Report) count() {
+	r.Counts = map[State]int{}
+	for i := range r.Probes {
+		r.Counts[r.Probes[i].State]++
+	}
+	r.OK = r.Counts[Failed] == 0
+}
+
+// line returns the answer to a probe about ourselves, nil where there is none.
+func (r *Report) line(code string) *Line {
+	for i := range r.Probes {
+		if r.Probes[i].Code == code && r.Probes[i].Object == "" {
+			return &r.Probes[i]
+		}
+	}
+	return nil
+}

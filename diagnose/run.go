@@ -1,0 +1,213 @@
+package diagnose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Limits of a run. The report is there within 15 seconds, whatever hangs.
+const (
+	whole = 14 * time.Second
+	usual = 5 * time.Second
+)
+
+// apiServerCode is the probe before whose end no group looks for its objects.
+const apiServerCode = "HF204"
+
+var errNoAnswer = errors.New("no answer in time")
+
+// Run asks all probes, each as soon as those that it needs have ended, and returns within 15 seconds. The subject is not
+// changed.
+func Run(ctx context.Context, s *Subject) *Report { return run(ctx, s, Groups(), whole) }
+
+func run(ctx context.Context, s *Subject, groups []Group, limit time.Duration) *Report {
+	began := s.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	defer cancel()
+	subject := *s
+	subject.seen = newSeen(ctx)
+	r := &runner{subject: &subject, deadline: began.Add(limit)}
+
+	sections := make([]*section, len(groups))
+	var ours []*job
+	for i := range groups {
+		sections[i] = &section{group: &groups[i]}
+		if groups[i].About == nil {
+			sections[i].jobs = r.jobs(&groups[i], &subject, nil)
+			ours = append(ours, sections[i].jobs...)
+		}
+	}
+	// Needs may point to any of our own groups, so that all jobs are there before one starts.
+	for _, j := range ours {
+		j.needs = needs(j, ours)
+	}
+	var all sync.WaitGroup
+	for _, section := range sections {
+		if section.group.About != nil {
+			all.Go(func() { r.expand(ctx, section, ours) })
+		}
+	}
+	for _, j := range ours {
+		all.Go(func() { r.ask(ctx, j) })
+	}
+	all.Wait()
+
+	out := &Report{Began: began, Seconds: s.Now().Sub(began).Seconds()}
+	if s.Server != nil {
+		out.Replica = s.Server.Replica
+	}
+	for _, section := range sections {
+		for _, j := range section.jobs {
+			out.Probes = append(out.Probes, j.line)
+		}
+	}
+	out.count()
+	return out
+}
+
+type runner struct {
+	subject  *Subject
+	deadline time.Time
+}
+
+// section is a group with the jobs that came of it.
+type section struct {
+	group *Group
+	jobs  []*job
+}
+
+// job is one probe about one object. Its line is complete when done is closed.
+type job struct {
+	probe   *Probe
+	subject *Subject
+	needs   []*job
+	done    chan struct{}
+	line    Line
+}
+
+func (r *runner) jobs(g *Group, s *Subject, about *Object) []*job {
+	var jobs []*job
+	for i := range g.Probes {
+		p := &g.Probes[i]
+		j := &job{probe: p, subject: s, done: make(chan struct{})}
+		j.line = Line{Code: p.Code, Name: p.Name, Group: g.Name, Heading: g.Title, Title: p.Title}
+		if about != nil {
+			j.line.Object = about.Name
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
+}
+
+// needs finds what a job waits for: the first of each code among the candidates.
+func needs(j *job, among []*job) []*job {
+	var out []*job
+	for _, code := range j.probe.Needs {
+		for _, other := range among {
+			if other.probe.Code == code {
+				out = append(out, other)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// expand finds the objects of a group, and asks its probes about each.
+func (r *runner) expand(ctx context.Context, section *section, ours []*job) {
+	g := section.group
+	for _, j := range ours {
+		if j.probe.Code != apiServerCode {
+			continue
+		}
+		<-j.done
+		if cause := j.line.cause(); cause != "" {
+			section.jobs = r.jobs(g, r.subject, nil)
+			for _, j := range section.jobs {
+				j.line.skip(cause)
+			}
+			return
+		}
+	}
+	looking, cancel := context.WithTimeoutCause(ctx, usual, errNoAnswer)
+	objects, err := g.About(looking, r.subject)
+	cancel()
+	if err != nil || len(objects) == 0 {
+		section.jobs = r.jobs(g, r.subject, nil)
+		answer := notApplicable("there is nothing to ask about")
+		if err != nil {
+			answer = cannot(err)
+		}
+		for _, j := range section.jobs {
+			j.line.take(answer)
+		}
+		return
+	}
+	var all sync.WaitGroup
+	for _, o := range objects {
+		jobs := r.jobs(g, r.subject.about(o), o)
+		for _, j := range jobs {
+			j.needs = needs(j, append(jobs[:len(jobs):len(jobs)], ours...))
+			all.Go(func() { r.ask(ctx, j) })
+		}
+		section.jobs = append(section.jobs, jobs...)
+	}
+	all.Wait()
+}
+
+// ask waits for what the job needs, then puts the question, and gives up on it in time.
+func (r *runner) ask(ctx context.Context, j *job) {
+	defer close(j.done)
+	for _, n := range j.needs {
+		<-n.done
+		if cause := n.line.cause(); cause != "" {
+			j.line.skip(cause)
+			return
+		}
+	}
+	patience := j.probe.Patience
+	if patience == 0 {
+		patience = usual
+	}
+	began := r.subject.Now()
+	if patience = min(patience, r.deadline.Sub(began)); patience <= 0 {
+		j.line.take(unknown("", "the time for the report was over before this could be asked"))
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer)
+	defer cancel()
+	answered := make(chan Result, 1)
+	go func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				answered <- unknown("", "the probe itself broke: %T", fault)
+			}
+		}()
+		if j.probe.Inside && j.subject.Server == nil {
+			answered <- j.subject.fromServer(ctx, j.probe)
+			return
+		}
+		answered <- j.probe.ask(ctx, j.subject)
+	}()
+	select {
+	case answer := <-answered:
+		j.line.take(answer)
+		if answer.State == Unknown && ctx.Err() != nil { // its own words for that say less
+			j.line.take(late(patience))
+		}
+	case <-ctx.Done():
+		j.line.take(late(patience))
+	}
+	j.line.Seconds = r.subject.Now().Sub(began).Seconds()
+}
+
+func late(patience time.Duration) Result {
+	return unknown("", "no answer within %s", round(patience))
+}
+
+func round(d time.Duration) string {
+	return fmt.Sprintf("%d s", max(1, int(d.Round(time.Second)/time.Second)))
+}

@@ -1,0 +1,90 @@
+package diagnose
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"holdfast.dev/holdfast/injectors"
+)
+
+// Subject is what probes may ask. Everything but Client, Dial and Now may be missing.
+type Subject struct {
+	Client kubernetes.Interface
+	// Dynamic reads objects of other people's kinds: cert-manager's, Google's.
+	Dynamic dynamic.Interface
+	// Raw gets a path of the API server, such as /metrics.
+	Raw func(ctx context.Context, path string) ([]byte, error)
+	// Try creates a ConfigMap with dryRun=All, and returns it as it came back with the warnings beside it.
+	Try func(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, []string, error)
+	// TryPod does the same with a pod. It is nil in the server, which creates nothing outside of its own namespace.
+	TryPod func(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, []string, error)
+	// Dial connects from where the probes run.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	Now  func() time.Time
+
+	Catalogue *injectors.Catalogue
+	Own       Own
+	// Server is what only the server knows of itself; nil where the probes run elsewhere.
+	Server *Server
+	// ServerReport reads what the server answers; used where Server is nil, and may be nil too.
+	ServerReport func(ctx context.Context) (*Report, error)
+
+	// About is the object of the group; nil for ourselves.
+	About *Object
+
+	seen *seen
+}
+
+// Own says who we are in the cluster.
+type Own struct {
+	Namespace, Service string
+	// Port is the one that the server listens on; 0 where it is not known. Outside, it is read from the Deployment.
+	Port int
+}
+
+// Host is the name by which the API server calls us.
+func (o Own) Host() string { return o.Service + "." + o.Namespace + ".svc" }
+
+// Server is what only the server knows of itself.
+type Server struct {
+	// Replica is the name of the pod.
+	Replica string
+	// Certificate is what is served.
+	Certificate func() (*tls.Certificate, error)
+	// CertDir is where its files lie; "" where it is made by ourselves and kept in a Secret.
+	CertDir string
+	// Unread names what of the cluster is not read, and why; first what is still being waited for.
+	Unread func() (waiting, missing []string)
+	// MeshNamespaces are those whose ConfigMaps are to be read.
+	MeshNamespaces []string
+}
+
+// fromServer is the server's own answer to a probe that only it can answer.
+func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
+	if s.ServerReport == nil {
+		return unknown("", "only the server itself can tell")
+	}
+	r, err := s.seen.server.get(ctx, s.seen.life, s.ServerReport)
+	if err != nil {
+		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- holdfast diagnose",
+			"only the server itself can tell, and its report cannot be read: %v", err)
+	}
+	l := r.line(p.Code)
+	if l == nil || l.State == Skipped {
+		return unknown("", "the server has not asked this yet")
+	}
+	return Result{State: l.State, Message: l.Message, Fix: l.Fix}
+}
+
+// about returns the subject of a group that is asked about an object.
+func (s *Subject) about(o *Object) *Subject {
+	out := *s
+	out.About = o
+	return &out
+}
