@@ -14,9 +14,11 @@ func (p *Plan) Moved(from, to int) *Plan {
 	out.Inits = append(make([]Step, 0, len(p.Inits)), p.Inits[:from]...)
 	out.Inits = append(out.Inits, p.Inits[from+1:]...)
 	out.Inits = slices.Insert(out.Inits, to, s)
+	n := 0
 	for i := range out.Inits {
 		if out.Inits[i].Index >= 0 {
-			out.Inits[i].Index = i
+			out.Inits[i].Index = n
+			n++
 		}
 	}
 	out.walk()

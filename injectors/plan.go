@@ -293,15 +293,25 @@ func (p *Plan) observeDialer(s *Step) {
 	}
 }
 
-// Container returns the container behind a step, nil for one that is still to come, and for none.
+// Container returns the container behind a step, nil for one that is still to come, and for none. In a plan that shows what
+// will be (Moved), the pod has its containers in another order: they are found by their names, which are unique.
 func (p *Plan) Container(s *Step) *corev1.Container {
-	switch {
-	case s == nil, s.Index < 0:
+	if s == nil || s.Index < 0 {
 		return nil
-	case s.Phase == Main:
-		return &p.Target.Spec.Containers[s.Index]
 	}
-	return &p.Target.Spec.InitContainers[s.Index]
+	list := p.Target.Spec.InitContainers
+	if s.Phase == Main {
+		list = p.Target.Spec.Containers
+	}
+	if s.Index < len(list) && list[s.Index].Name == s.Name {
+		return &list[s.Index]
+	}
+	for i := range list {
+		if list[i].Name == s.Name {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 // Mesh returns the plan's redirect by the given injector, or nil.

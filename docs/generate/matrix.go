@@ -34,7 +34,7 @@ func pairs(root fs.FS) (string, error) {
 		[]string{"unknown", "not known", "judged when the injectors have made the pod"},
 	)
 	p.paragraph("Where the order of the two webhooks matters a cell has two words: first where the mesh's webhook is called before the agent's (with the usual " +
-		"names most are), then where the agent's is called first. `chain` of the API server: webhook configurations in the order of their names.")
+		"names most are), then where the agent's is called first. The API server calls webhook configurations in the order of their names.")
 	p.paragraph("Each pair is held, by tests, against a statement of the walk that shares nothing with Holdfast's code, against the pod that its injectors make, and " +
 		"against the kernel: iptables rules as the mesh writes them, and a connection that is tried (`go test ./test/matrix`).")
 	for _, i := range injectors.Builtin() {

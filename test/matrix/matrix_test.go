@@ -369,7 +369,7 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s: refused without a word on what to do", p)
 		}
 	}
-	for _, want := range []string{"works works", "stuck works"} {
+	for _, want := range []string{"works works", "stuck works", "stuck stuck", "unsure unsure"} {
 		if count[want] == 0 {
 			t.Errorf("no pair is %q: got %v", want, count)
 		}
