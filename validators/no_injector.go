@@ -20,7 +20,7 @@ func noInjector() Rule {
 			Title: "Injection asked for, and nobody does it",
 			Why: "The API server calls a webhook only where its selectors match the labels of the pod and of its namespace. A revision that does not exist, a namespace without the " +
 				"label, an injector that is not installed: the pod is admitted as it is, runs without its sidecar, and nothing says so.",
-			Fix: "Give the namespace or the pod the label that a registered webhook selects (holdfast chain prints them), install the injector, or do not ask.",
+			Fix: "Give the namespace or the pod the label that a registered webhook selects (kubectl get mutatingwebhookconfigurations -o yaml), install the injector, or do not ask.",
 		},
 		check: func(i *inspection) {
 			n := i.target.Namespace

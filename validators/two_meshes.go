@@ -16,7 +16,7 @@ func twoMeshes() Rule {
 			Title: "Two meshes redirect the same pod",
 			Why: "Both write their rules into the pod's one network. Where neither lets the other's proxy pass, what either proxy sends ends at the other: no proxy ever reaches " +
 				"its control plane, and the pod never becomes ready. Otherwise (two proxies that run under the same ids, an exempt port) one of them gets the traffic and the other " +
-				"none, or each the other's, by the order of the rules.",
+				"none, or each the other's, by the order of the rules: a warning.",
 			Fix: "Leave one of the two out, with the label or annotation that declines its injection; take it out of the namespace where the whole namespace asks for both.",
 		},
 		check: func(i *inspection) {
