@@ -64,6 +64,8 @@ type Redirect struct {
 	ExcludeInbound string `json:"excludeInboundPorts,omitempty"`
 	// WaitsForClient says that the proxy takes a connection's first bytes from the client, to tell which protocol it carries.
 	WaitsForClient bool `json:"waitsForClient,omitempty"`
+	// Discovery is where its proxies find the control plane: HOST:PORT.
+	Discovery string `json:"discovery,omitempty"`
 }
 
 // Keys are the annotations that an injector reads on pods.
@@ -72,6 +74,8 @@ type Keys struct {
 	ExcludePorts string `json:"excludeOutboundPorts,omitempty"`
 	ExcludeUIDs  string `json:"excludeUIDs,omitempty"`
 	ExcludeIn    string `json:"excludeInboundPorts,omitempty"`
+	// Discovery tells the proxy where the control plane is.
+	Discovery string `json:"discovery,omitempty"`
 	// Hold makes the app wait for the proxy; HoldValue is its value ("true" where absent).
 	Hold      string `json:"hold,omitempty"`
 	HoldValue string `json:"holdValue,omitempty"`
@@ -247,6 +251,11 @@ func (r *Redirect) validateLists(path *field.Path) field.ErrorList {
 	if _, err := injectors.ParsePortRanges(r.ExcludeInbound); err != nil {
 		errs = append(errs, field.Invalid(path.Child("excludeInboundPorts"), r.ExcludeInbound, err.Error()))
 	}
+	if r.Discovery != "" {
+		if _, err := injectors.ParseHostPort(r.Discovery); err != nil {
+			errs = append(errs, field.Invalid(path.Child("discovery"), r.Discovery, err.Error()))
+		}
+	}
 	if r.ExcludeInbound != "" && !r.Inbound {
 		errs = append(errs, field.Required(path.Child("inbound"), "where there are excludeInboundPorts"))
 	}
@@ -260,6 +269,7 @@ func (k *Keys) validate(path *field.Path) field.ErrorList {
 		{"excludeOutboundPorts", k.ExcludePorts},
 		{"excludeUIDs", k.ExcludeUIDs},
 		{"excludeInboundPorts", k.ExcludeIn},
+		{"discovery", k.Discovery},
 		{"hold", k.Hold},
 		{"native", k.Native},
 		{"first", k.First},
@@ -290,6 +300,7 @@ func (i *Injector) describe() *injectors.Injector {
 		d.Redirect = &injectors.Redirect{
 			CNI: r.CNI, Late: r.Late, DNS: r.DNS, ExcludeCIDRs: r.ExcludeIPs, ExcludePorts: r.ExcludePorts, ExcludeUIDs: r.ExcludeUIDs,
 			Inbound: r.Inbound, ExcludeInbound: r.ExcludeInbound, WaitsForClient: r.WaitsForClient,
+			Discovery: r.Discovery, DiscoveryKey: i.Annotations.Discovery,
 		}
 	}
 	for k := range i.Containers {
@@ -337,6 +348,7 @@ func (k *Keys) list() []injectors.Annotation {
 		{Key: k.Hold},
 		{Key: k.Native},
 		{Key: k.First},
+		{Key: k.Discovery},
 	} {
 		if a.Key != "" {
 			out = append(out, a)

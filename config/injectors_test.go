@@ -74,6 +74,8 @@ func TestDescribedInjectorsAreStrict(t *testing.T) {
 		"ports":              {"injectors: [{name: a, redirect: {cni: true, excludeOutboundPorts: x}, containers: [{name: b, role: proxy}]}]", "excludeOutboundPorts: Invalid value"},
 		"inbound ports":      {"injectors: [{name: a, redirect: {cni: true, inbound: true, excludeInboundPorts: x}, containers: [{name: b, role: proxy}]}]", "redirect.excludeInboundPorts: Invalid value"},
 		"ports of nothing":   {"injectors: [{name: a, redirect: {cni: true, excludeInboundPorts: '1'}, containers: [{name: b, role: proxy}]}]", "redirect.inbound: Required value"},
+		"a control plane":    {"injectors: [{name: a, redirect: {cni: true, discovery: nowhere}, containers: [{name: b, role: proxy}]}]", "redirect.discovery: Invalid value"},
+		"a discovery key":    {"injectors: [{name: a, annotations: {discovery: 'not a key'}, containers: [{name: b, role: helper}]}]", "annotations.discovery: Invalid value"},
 		"an inbound key":     {"injectors: [{name: a, annotations: {excludeInboundPorts: 'not a key'}, containers: [{name: b, role: helper}]}]", "annotations.excludeInboundPorts: Invalid value"},
 		"a key":              {"injectors: [{name: a, annotations: {hold: 'not a key'}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.hold: Invalid value"},
 		"another key":        {"injectors: [{name: a, annotations: {others: ['not a key']}, containers: [{name: b, role: helper}]}]", "injectors[0].annotations.others[0]: Invalid value"},

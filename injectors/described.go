@@ -56,6 +56,8 @@ type Redirect struct {
 	Inbound bool
 	// WaitsForClient tells that the proxy takes a connection's first bytes from the client, whatever the port.
 	WaitsForClient bool
+	// Discovery is the address of the control plane, which a pod can set otherwise by the annotation DiscoveryKey.
+	Discovery, DiscoveryKey string
 
 	ExcludeCIDRs, ExcludePorts, ExcludeInbound string
 	ExcludeUIDs                                []int64
@@ -79,6 +81,9 @@ func Described(d *Description) *Injector {
 		i.Observe = d.observe
 		if d.Redirect.WaitsForClient {
 			i.ServerFirst = func(*Target, uint16) Tri { return No }
+		}
+		if r := d.Redirect; r.DiscoveryKey != "" {
+			i.Discovery = func(t *Target, _ *Settings) (said, want string) { return t.Annotation(r.DiscoveryKey), r.Discovery }
 		}
 	}
 	if key := d.Hold; key.Annotation != "" {

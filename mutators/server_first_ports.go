@@ -72,7 +72,7 @@ func (d *draft) opportune(m *injectors.Mesh) bool {
 	case m.Late && d.when == Mutating && d.plan.Coming && d.plan.Recalled:
 		return false
 	case d.when == Hindsight && !m.Reads():
-		return d.plan.Follows(m.Injector)
+		return d.plan.Follows(m.Injector) && m.Settings != nil && m.Settings.ListsKnown()
 	}
 	return m.Reads()
 }

@@ -22,14 +22,14 @@ type Rule struct {
 
 // list has the rules in the order of their codes. A rule that is not listed is a function that nobody uses. It is an array of
 // functions, so that walking it costs nothing.
-func list() [23]func() Rule {
+func list() [24]func() Rule {
 	return [...]func() Rule{
 		lateDialer, cutInit, proxyRace, lostSidecar, twoMeshes, deadDNS,
 		unusableExemption, misplacedAnnotation, unknownAnnotation, lateExemption, wideExemption,
 		proxyIdentity, serverFirst, privilegedPort,
 		injectionLabels, noInjector, controlPlaneInjected, hostNetwork,
 		endlessJob, holdTrap, meshedWebhook,
-		unknownMode, exemptionExpired,
+		discoveryAddress, unknownMode, exemptionExpired,
 	}
 }
 
