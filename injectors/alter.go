@@ -2,6 +2,9 @@ package injectors
 
 import "slices"
 
+// Users tells that the container is the user's own, whatever others have made of it.
+func (s *Step) Users() bool { return s.Role == Own || s.Wrapped || s.Declared }
+
 // LostSidecar tells that the container is an injector's proxy among the init containers without restartPolicy: Always: it
 // never ends, and the pod waits for it for ever.
 func (s *Step) LostSidecar() bool { return s.Phase == Init && s.Role == Proxy }

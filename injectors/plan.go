@@ -246,7 +246,7 @@ func (p *Plan) observeMesh(injector *Injector) {
 
 // beforeApps tells whether no container of the user's stands before this one.
 func (p *Plan) beforeApps(s *Step) bool {
-	return !slices.ContainsFunc(p.Mains[:s.Index], func(other Step) bool { return other.Role == Own })
+	return !slices.ContainsFunc(p.Mains[:s.Index], func(other Step) bool { return other.Users() })
 }
 
 // parts returns the containers of a mesh: the one that redirects, or stands for the plugin that does, and the proxy.

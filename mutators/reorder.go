@@ -72,9 +72,15 @@ func (d *draft) move(i int, where direction) {
 // does. The network changes at a mesh's own containers and nowhere else, so only the places beside them are tried.
 func (d *draft) nearest(i int, where direction) (int, *injectors.Plan) {
 	for to := i + int(where); to >= 0 && to < len(d.plan.Inits); to += int(where) {
-		switch d.plan.Inits[to].Role {
+		s := &d.plan.Inits[to]
+		switch s.Role {
 		case injectors.Installer, injectors.Validator, injectors.Proxy:
-		case injectors.Own, injectors.Dialer, injectors.Helper:
+		case injectors.Helper:
+			if where == toFront && s.Injector == d.plan.Inits[i].Injector {
+				return 0, nil // it uses what that one brings
+			}
+			continue
+		case injectors.Own, injectors.Dialer:
 			continue
 		}
 		if plan := d.plan.Moved(i, to); !d.needy(plan, &plan.Inits[to]) && d.count(plan) < d.late {

@@ -23,7 +23,7 @@ func proxyIdentity() Rule {
 				c := &i.plan.Meshes[k].Capture
 				for n := range i.plan.Mains {
 					s := &i.plan.Mains[n]
-					if s.Role != injectors.Own {
+					if !s.Users() {
 						continue
 					}
 					switch {

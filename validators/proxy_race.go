@@ -32,7 +32,7 @@ func proxyRace() Rule {
 func (i *inspection) race(m *injectors.Mesh) {
 	severity, fix := i.advised(m)
 	for k := range i.plan.Mains {
-		if s := &i.plan.Mains[k]; s.Role == injectors.Own && i.plan.Network(s, injectors.Endpoint{}) != injectors.Open {
+		if s := &i.plan.Mains[k]; s.Users() && i.plan.Network(s, injectors.Endpoint{}) != injectors.Open {
 			i.findAs(severity, s, i.at(s)+" may start before "+m.Injector.Title+"'s proxy serves: its first connections can be refused.", fix)
 			return
 		}
