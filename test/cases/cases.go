@@ -14,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
@@ -150,9 +151,18 @@ func (c *Case) namespace(cluster *Cluster) (*injectors.Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Part(namespacePart) == nil && !slices.ContainsFunc(all, selectsInjection) {
+		n.Labels = nil
+	}
 	c.Env.Catalogue.Identify(all, src, c.Config.Override)
 	n.Hooks, n.Registered = injectors.In(all, n.Labels), all
 	return n, nil
+}
+
+// selectsInjection tells whether the webhook looks for the label that the namespace of a case has where it has none of its own.
+func selectsInjection(h *injectors.Hook) bool {
+	wants, _ := h.Namespaces.Requirements()
+	return slices.ContainsFunc(wants, func(r labels.Requirement) bool { return r.Key() == "istio-injection" })
 }
 
 func (c *Case) object(namespace *injectors.Namespace) error {

@@ -5,7 +5,8 @@
 //
 //	pod.yaml        the pod under review; or
 //	workload.yaml   the workload under review (its kind says which)
-//	namespace.yaml  name, labels and annotations of the namespace; shop with istio-injection=enabled where absent
+//	namespace.yaml  name, labels and annotations of the namespace; where absent shop, with istio-injection=enabled unless there
+//	                are webhooks and none of them selects by that
 //	webhooks.yaml   the registered mutating webhooks (see below): the plan is then predicted
 //	cluster.yaml    what the cluster says of its meshes, Services and nodes (see Cluster)
 //	config.yaml     the configuration file; the default one where absent
