@@ -10,6 +10,9 @@ import (
 const (
 	istioStatus       = "sidecar.istio.io/status"
 	istioInject       = "sidecar.istio.io/inject"
+	istioRev          = "istio.io/rev"    // a label
+	istioInjection    = "istio-injection" // a label of namespaces
+	istioDataplane    = "istio.io/dataplane-mode"
 	istioNative       = "sidecar.istio.io/nativeSidecar"
 	istioInterception = "sidecar.istio.io/interceptionMode"
 	istioTemplates    = "inject.istio.io/templates"
@@ -20,6 +23,9 @@ const (
 	istioIncludeCIDRs = istioTraffic + "includeOutboundIPRanges"
 	istioExcludePorts = istioTraffic + "excludeOutboundPorts"
 	istioIncludePorts = istioTraffic + "includeOutboundPorts"
+
+	istioIncludeIn = istioTraffic + "includeInboundPorts"
+	istioExcludeIn = istioTraffic + "excludeInboundPorts"
 
 	istioInterfaces = istioTraffic + "excludeInterfaces"
 	istioOverrides  = "proxy.istio.io/overrides"
@@ -54,13 +60,17 @@ func Istio() *Injector {
 			Deployments: []string{"app=istiod"}, Environment: []string{"ENABLE_NATIVE_SIDECARS"},
 			ConfigMaps: []string{"istio"}, Keys: []string{"mesh", "values", "config"},
 		},
-		Marked:      func(t *Target) bool { return t.Annotation(istioStatus) != "" },
+		Marked:      istioMarked,
 		Wants:       istioWants,
+		Asked:       istioAskedFor,
+		Muddle:      istioMuddle,
 		Decline:     Decline{Key: istioInject, Value: "false", Label: true},
 		Rerenders:   true,
 		Native:      istioNative,
 		Hold:        &Hold{Key: istioProxyConfig, Merge: mergeIstioHold},
 		Annotations: istioAnnotations(),
+		ServerFirst: istioServerFirst,
+		Discovery:   istioDiscovery,
 	}
 	i.Observe = istioObserve
 	i.Inject = func(p *Plan, s *Settings) { istioInjects(p, i, s) }
@@ -76,10 +86,20 @@ func istioOwns(h *Hook) (string, bool) {
 	if !strings.HasSuffix(h.Name, suffix) || h.Namespaces != nil && strings.Contains(h.Namespaces.String(), "istio.io/deactivated") {
 		return "", false
 	}
-	if rev := h.Labels["istio.io/rev"]; rev != "" {
+	if rev := h.Labels[istioRev]; rev != "" {
 		return rev, true
 	}
-	return "default", true
+	// What Google has put into a cluster need not be labelled: istiod-asm-managed-rapid.
+	if rev, ok := strings.CutPrefix(h.Configuration, "istiod-"); ok && h.Service == "" && istioManaged(rev) {
+		return rev, true
+	}
+	return defaultRevision, true
+}
+
+// istioMarked: Traffic Director's injector leaves the same annotation.
+func istioMarked(t *Target) bool {
+	status := t.Annotation(istioStatus)
+	return status != "" && !tdMark(status)
 }
 
 // istioWants is injectRequired (pkg/kube/inject/inject.go): the first reason that applies decides.
@@ -144,8 +164,8 @@ func istioAnnotations() []Annotation {
 		{Key: istioIncludeCIDRs, Means: IncludeCIDRs, Check: cidrsOrAll, Denied: true},
 		{Key: istioExcludePorts, Means: ExcludePorts, Check: ports, Denied: true},
 		{Key: istioIncludePorts, Means: IncludePorts, Check: ports}, // not validated: breaks istio-init at run time
-		{Key: istioTraffic + "includeInboundPorts", Check: portsOrAll, Denied: true},
-		{Key: istioTraffic + "excludeInboundPorts", Check: ports, Denied: true},
+		{Key: istioIncludeIn, Means: IncludeInbound, Check: portsOrAll, Denied: true},
+		{Key: istioExcludeIn, Means: ExcludeInbound, Check: ports, Denied: true},
 		{Key: istioProxyConfig, Check: checkProxyConfig, Denied: true},
 	}
 	for _, key := range [...]string{

@@ -1,6 +1,7 @@
 package injectors
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ func istioObserve(p *Plan, m *Mesh, first, last *Step) bool {
 		c.DNS = truthy(envOr(proxy.Env, istioDNSCapture, ""), false)
 	}
 	c.UIDs, c.GIDs = []int64{m.ProxyUID}, []int64{m.ProxyGID}
-	istioAnnotated(c, p.Target, &Settings{}, Yes)
+	istioAnnotated(c, p.Target, &Settings{Lists: true}, Yes)
 	if _, injected := p.Target.Meta.Annotations[istioStatus]; !injected || istioPluginSkips(p.Target) || istioPluginSkipsProxy(proxy) {
 		c.nothing()
 	}
@@ -94,7 +95,7 @@ func envOr(env []corev1.EnvVar, name, otherwise string) string {
 func istioArguments(c *Capture, m *Mesh, args []string) {
 	c.Listed = true
 	m.ProxyUID = istioUID
-	gid := NoID
+	gid, in, out := NoID, "", ""
 	for i := 0; i+1 < len(args); i++ {
 		value := args[i+1]
 		switch args[i] {
@@ -112,6 +113,10 @@ func istioArguments(c *Capture, m *Mesh, args []string) {
 			c.IncludePorts, _ = ParsePorts(value)
 		case "-c":
 			c.Interfaces = value
+		case "-b":
+			in = value
+		case "-d":
+			out = value
 		default:
 			continue
 		}
@@ -124,6 +129,16 @@ func istioArguments(c *Capture, m *Mesh, args []string) {
 	if gid == NoID {
 		m.ProxyGID = m.ProxyUID
 	}
+	c.inbound(in, out)
+}
+
+// inbound sets the ports of the pod that are captured, "*" being all of them, but for those to leave alone.
+func (c *Capture) inbound(include, exclude string) {
+	c.Inbound = Inbound{Known: true, Listed: include != "*"}
+	if c.Inbound.Listed {
+		c.Inbound.Include, _ = ParsePorts(include)
+	}
+	c.Inbound.Exclude, _ = ParsePorts(exclude)
 }
 
 func parseID(s string) int64 {
@@ -147,7 +162,9 @@ func (c *Capture) include(list string) {
 }
 
 // nothing makes the capture one that takes nothing.
-func (c *Capture) nothing() { *c = Capture{UIDs: c.UIDs, GIDs: c.GIDs, Listed: true} }
+func (c *Capture) nothing() {
+	*c = Capture{UIDs: c.UIDs, GIDs: c.GIDs, Listed: true, Inbound: Inbound{Known: true, Listed: true}}
+}
 
 // owners sets the groups whose traffic alone is taken, or all but whose: the list of those to take goes over the other one
 // (tools/common/config/types.go, ParseInterceptFilter). The kernel resolves names of groups, which nobody else can.
@@ -197,6 +214,13 @@ func istioAnnotated(c *Capture, t *Target, s *Settings, cni Tri) {
 		c.IncludePorts, _ = ParsePorts(list)
 	}
 	c.Interfaces = t.Annotation(istioInterfaces)
+	in, inKnown := annotationOr(t, istioIncludeIn, cmp.Or(s.IncludeInbound, "*"), known)
+	out, outKnown := annotationOr(t, istioExcludeIn, s.ExcludeInbound, known)
+	if inKnown && outKnown {
+		c.inbound(in, out)
+		// The proxy's own ports, which the template and the node plugin add to whatever is said.
+		c.Inbound.Exclude = append(c.Inbound.Exclude, Ports{15020, 15021}, Ports{15090, 15090})
+	}
 }
 
 func annotationOr(t *Target, key, otherwise string, known bool) (string, bool) {

@@ -17,6 +17,7 @@ const (
 	holdKey, holdProtoKey         = "holdApplicationUntilProxyStarts", "hold_application_until_proxy_starts"
 	metadataKey, metadataProtoKey = "proxyMetadata", "proxy_metadata"
 	modeKey, modeProtoKey         = "interceptionMode", "interception_mode"
+	addressKey, addressProtoKey   = "discoveryAddress", "discovery_address"
 )
 
 var (
@@ -31,6 +32,7 @@ type proxyConfig struct {
 	hold     Tri
 	decided  bool              // about hold, either way
 	mode     string            // REDIRECT, TPROXY or NONE
+	address  string            // of the control plane
 	metadata map[string]string // of the keys that have a say in the redirect
 }
 
@@ -84,6 +86,8 @@ func parseProxyConfig(value string) (proxyConfig, error) {
 			}
 		case metadataKey, metadataProtoKey:
 			wrong = c.readMetadata(v)
+		case addressKey, addressProtoKey:
+			c.address = v.String()
 		case modeKey, modeProtoKey:
 			if v.Type != gjson.Null {
 				c.mode = interceptionMode(v.String())

@@ -22,6 +22,8 @@ type istioValues struct {
 			ExcludeIPRanges      string          `json:"excludeIPRanges"`
 			IncludeOutboundPorts string          `json:"includeOutboundPorts"`
 			ExcludeOutboundPorts string          `json:"excludeOutboundPorts"`
+			IncludeInboundPorts  string          `json:"includeInboundPorts"`
+			ExcludeInboundPorts  string          `json:"excludeInboundPorts"`
 			Hold                 bool            `json:"holdApplicationUntilProxyStarts"`
 			Lifecycle            json.RawMessage `json:"lifecycle"`
 			StartupProbe         *struct {
@@ -53,6 +55,7 @@ type istioProxySettings struct {
 	Hold     *bool             `json:"holdApplicationUntilProxyStarts"`
 	Mode     any               `json:"interceptionMode"`
 	Metadata map[string]string `json:"proxyMetadata"`
+	Address  string            `json:"discoveryAddress"`
 }
 
 // readIstio reads one revision: the ConfigMaps istio-sidecar-injector[-rev] and istio[-rev], istiod's Deployment for the
@@ -105,6 +108,7 @@ func (s *Settings) istioValues(v *istioValues) {
 		s.IncludeCIDRs, s.IncludeNone = *list, *list == ""
 	}
 	s.IncludePorts, s.ExcludePorts = proxy.IncludeOutboundPorts, proxy.ExcludeOutboundPorts
+	s.IncludeInbound, s.ExcludeInbound = proxy.IncludeInboundPorts, proxy.ExcludeInboundPorts
 	s.Lifecycle = len(proxy.Lifecycle) > 0 && string(proxy.Lifecycle) != "null" && string(proxy.Lifecycle) != "{}"
 	s.Ungated = proxy.StartupProbe != nil && !proxy.StartupProbe.Enabled
 	if proxy.Hold {
@@ -153,6 +157,7 @@ func (s *Settings) istioMesh(mesh, suffix string) {
 	if s.Hold == Unknown {
 		s.Hold = TriOf(m.DefaultConfig.Hold != nil && *m.DefaultConfig.Hold)
 	}
+	s.Discovery = m.DefaultConfig.Address
 	s.DNS = TriOf(truthy(m.DefaultConfig.Metadata[istioDNSCapture], false))
 	if mode := m.DefaultConfig.Mode; mode != nil {
 		s.Interception = interceptionMode(fmt.Sprint(mode))

@@ -61,6 +61,9 @@ type Settings struct {
 	// Image of the injector itself, for products that ship more than one; "" where it is not a known one.
 	Image string
 
+	// Discovery is the address of the control plane that proxies are told, "" where nothing says.
+	Discovery string
+
 	// Missing names what could not be read: "ConfigMap istio-system/istio: forbidden".
 	Missing []string
 }
