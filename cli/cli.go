@@ -46,7 +46,7 @@ what it can, and refuses, with one clear sentence, a pod that would hang in Init
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newServe(), newVersion())
+	root.AddCommand(newServe(), newExplain(), newVersion())
 	return root
 }
 
