@@ -71,7 +71,7 @@ func unknown(fix, format string, args ...any) Result {
 
 // Group is a list of probes that belong together. Groups are asked at the same time.
 type Group struct {
-	Name   string // server, registration, way, ... ; stable
+	Name   string // server, registration, way; stable
 	Title  string // the heading above its lines
 	Probes []Probe
 	// About lists what the group is asked about, each with its own answers; nil where it is asked once, about ourselves. It
@@ -89,8 +89,12 @@ type Object struct {
 // Groups returns the groups in the order in which they are printed. A probe that is not listed is a function that nobody uses.
 func Groups() []Group {
 	return []Group{
-		{Name: "server", Title: "Holdfast's server", Probes: []Probe{listener()}},
-		{Name: "registration", Title: "What the API server is told", Probes: []Probe{apiServer()}},
+		{Name: "server", Title: "Holdfast's server", Probes: []Probe{listener(), certificateFiles(), certificateValidity()}},
+		{Name: "registration", Title: "What the API server is told", Probes: []Probe{apiServer(), certManager(), registered(), paths(), selectors(), caBundle()}},
+		{Name: "way", Title: "The way from the API server to Holdfast", Probes: []Probe{
+			service(), endpoints(), networkPolicies(), ownPods(), serviceTLS(), reached(),
+		}},
+		{Name: "footing", Title: "What Holdfast stands on", Probes: []Probe{callOrder(), failingClosed(), rights(), informers()}},
 	}
 }
 

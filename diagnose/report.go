@@ -5,7 +5,11 @@ import "time"
 // Report is what all probes answered. Its JSON form is what /diagnosis serves and `holdfast diagnose -o json` prints.
 type Report struct {
 	// Replica is the pod whose server asked; empty where the command did.
-	Replica string    `json:"replica,omitempty"`
+	Replica string `json:"replica,omitempty"`
+	// Port and Certificate (PEM, the leaf first) are what its server listens on and presents.
+	Port        int    `json:"port,omitempty"`
+	Certificate string `json:"certificate,omitempty"`
+
 	Began   time.Time `json:"began"`
 	Seconds float64   `json:"seconds"`
 	// OK tells that nothing failed.

@@ -57,7 +57,10 @@ func run(ctx context.Context, s *Subject, groups []Group, limit time.Duration) *
 
 	out := &Report{Began: began, Seconds: s.Now().Sub(began).Seconds()}
 	if s.Server != nil {
-		out.Replica = s.Server.Replica
+		out.Replica, out.Port = s.Server.Replica, s.Own.Port
+		if chain, err := subject.served(ctx); err == nil {
+			out.Certificate = encodeChain(chain)
+		}
 	}
 	for _, section := range sections {
 		for _, j := range section.jobs {
@@ -168,6 +171,11 @@ func (r *runner) ask(ctx context.Context, j *job) {
 			return
 		}
 	}
+	subject := *j.subject
+	subject.needed = map[string]*Line{}
+	for _, n := range j.needs {
+		subject.needed[n.probe.Code] = &n.line
+	}
 	patience := j.probe.Patience
 	if patience == 0 {
 		patience = usual
@@ -186,11 +194,11 @@ func (r *runner) ask(ctx context.Context, j *job) {
 				answered <- unknown("", "the probe itself broke: %T", fault)
 			}
 		}()
-		if j.probe.Inside && j.subject.Server == nil {
-			answered <- j.subject.fromServer(ctx, j.probe)
+		if j.probe.Inside && subject.Server == nil {
+			answered <- subject.fromServer(ctx, j.probe)
 			return
 		}
-		answered <- j.probe.ask(ctx, j.subject)
+		answered <- j.probe.ask(ctx, &subject)
 	}()
 	select {
 	case answer := <-answered:

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 
@@ -38,7 +39,8 @@ type Subject struct {
 	// About is the object of the group; nil for ourselves.
 	About *Object
 
-	seen *seen
+	seen   *seen
+	needed map[string]*Line // the answers to what the probe needs
 }
 
 // Own says who we are in the cluster.
@@ -57,9 +59,11 @@ type Server struct {
 	Replica string
 	// Certificate is what is served.
 	Certificate func() (*tls.Certificate, error)
-	// CertDir is where its files lie; "" where it is made by ourselves and kept in a Secret.
+	// CertDir is where its files lie; "" where it is made by ourselves.
 	CertDir string
-	// Unread names what of the cluster is not read, and why; first what is still being waited for.
+	// Secret keeps the certificate that is made by ourselves.
+	Secret string
+	// Unread names what of the cluster is not read: what is waited for, and what cannot be had, with the reason.
 	Unread func() (waiting, missing []string)
 	// MeshNamespaces are those whose ConfigMaps are to be read.
 	MeshNamespaces []string
@@ -67,10 +71,7 @@ type Server struct {
 
 // fromServer is the server's own answer to a probe that only it can answer.
 func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
-	if s.ServerReport == nil {
-		return unknown("", "only the server itself can tell")
-	}
-	r, err := s.seen.server.get(ctx, s.seen.life, s.ServerReport)
+	r, err := s.serverReport(ctx)
 	if err != nil {
 		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- holdfast diagnose",
 			"only the server itself can tell, and its report cannot be read: %v", err)
@@ -80,6 +81,13 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 		return unknown("", "the server has not asked this yet")
 	}
 	return Result{State: l.State, Message: l.Message, Fix: l.Fix}
+}
+
+func (s *Subject) serverReport(ctx context.Context) (*Report, error) {
+	if s.ServerReport == nil {
+		return nil, errors.New("nobody knows where the server is")
+	}
+	return s.seen.server.get(ctx, s.seen.life, s.ServerReport)
 }
 
 // about returns the subject of a group that is asked about an object.

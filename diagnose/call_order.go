@@ -1,0 +1,60 @@
+package diagnose
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
+)
+
+func callOrder() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF216", Name: "call-order", Severity: report.Warning,
+			Title: "Holdfast is called before the injectors, and again after them",
+			Why:   "The API server calls mutating webhooks in the order of their configurations' names. Called after an injector, Holdfast cannot tell it anything; not called again (reinvocationPolicy), it cannot put in order what the injectors made. What can still be done is done.",
+			Fix:   "Give the mutating configuration a name that sorts before the injectors' (0-holdfast), and set reinvocationPolicy: IfNeeded on its entries.",
+		},
+		Needs: []string{"HF206"},
+		ask: func(ctx context.Context, s *Subject) Result {
+			hooks, err := s.hooks(ctx)
+			if err != nil {
+				return cannot(err)
+			}
+			self := injectors.Self(hooks)
+			if self < 0 {
+				return unknown("", "no entry of ours is called for new pods")
+			}
+			var before, after []string
+			for i, h := range hooks {
+				if h.Injector == nil || h.Self {
+					continue
+				}
+				names := &after
+				if i < self {
+					names = &before
+				}
+				if !slices.Contains(*names, h.Configuration) {
+					*names = append(*names, h.Configuration)
+				}
+			}
+			name := hooks[self].Configuration
+			var problems []string
+			if len(before) > 0 {
+				problems = append(problems, name+" is called after "+list(before))
+			}
+			if !hooks[self].Reinvoked {
+				problems = append(problems, name+" is not called again after the injectors")
+			}
+			if len(problems) > 0 {
+				return warn("Apply the manifests again under a name that sorts first, such as 0-holdfast, with reinvocationPolicy: IfNeeded.", "%s", strings.Join(problems, "; "))
+			}
+			if len(after) == 0 {
+				return passed("%s; no known injector is registered", name)
+			}
+			return passed("%s before %s", name, list(after))
+		},
+	}
+}

@@ -1,0 +1,209 @@
+package diagnose
+
+import (
+	"cmp"
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/injectors"
+)
+
+// Paths of the server, as the entries of our webhook configurations have to name them.
+const (
+	MutatePath   = "/mutate"
+	ValidatePath = "/validate"
+)
+
+// nameLabel marks the objects of an installation, whatever they are called.
+const nameLabel, ourName = "app.kubernetes.io/name", "holdfast"
+
+// injectFrom is where cert-manager's cainjector is told whose CA to put into a webhook configuration
+// (cert-manager, pkg/apis/certmanager/v1 at 1.18).
+const injectFrom = "cert-manager.io/inject-ca-from"
+
+// Entry is one entry of a webhook configuration, of either kind.
+type Entry struct {
+	Mutating      bool
+	Configuration string // metadata.name
+	Labels        map[string]string
+	Annotations   map[string]string
+	// ValidatingWebhook has what both kinds have in common.
+	admissionregistrationv1.ValidatingWebhook
+	Reinvocation admissionregistrationv1.ReinvocationPolicyType // "" for validating ones
+}
+
+// Kind is that of the configuration.
+func (e *Entry) Kind() string {
+	if e.Mutating {
+		return "MutatingWebhookConfiguration"
+	}
+	return "ValidatingWebhookConfiguration"
+}
+
+// Where names the configuration as kubectl takes it.
+func (e *Entry) Where() string { return strings.ToLower(e.Kind()) + "/" + e.Configuration }
+
+// Fails tells that an object is turned away while the webhook cannot be called.
+func (e *Entry) Fails() bool {
+	return e.FailurePolicy == nil || *e.FailurePolicy == admissionregistrationv1.Fail
+}
+
+// Port is the one of the Service that is called.
+func (e *Entry) Port() int32 {
+	if s := e.ClientConfig.Service; s != nil && s.Port != nil {
+		return *s.Port
+	}
+	return 443
+}
+
+// Path is what is called.
+func (e *Entry) Path() string {
+	switch {
+	case e.ClientConfig.Service != nil && e.ClientConfig.Service.Path != nil:
+		return *e.ClientConfig.Service.Path
+	case e.ClientConfig.URL != nil:
+		if u, err := url.Parse(*e.ClientConfig.URL); err == nil {
+			return u.Path
+		}
+	}
+	return "/"
+}
+
+// Host is the name that the certificate of whoever answers has to bear.
+func (e *Entry) Host() string {
+	switch {
+	case e.ClientConfig.Service != nil:
+		return e.ClientConfig.Service.Name + "." + e.ClientConfig.Service.Namespace + ".svc"
+	case e.ClientConfig.URL != nil:
+		if u, err := url.Parse(*e.ClientConfig.URL); err == nil {
+			return u.Hostname()
+		}
+	}
+	return ""
+}
+
+// Probe tells that the entry is one of the two for the probe of reachability.
+func (e *Entry) Probe() bool { return e.Name == config.ProbeMutate || e.Name == config.ProbeValidate }
+
+// Creates tells whether the entry is called for the creation of a resource of the core group.
+func (e *Entry) Creates(resource string) bool {
+	return slices.ContainsFunc(e.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
+		has := func(list []string, want string) bool {
+			return slices.Contains(list, want) || slices.Contains(list, "*")
+		}
+		creates := slices.Contains(r.Operations, admissionregistrationv1.Create) || slices.Contains(r.Operations, admissionregistrationv1.OperationAll)
+		return creates && has(r.APIGroups, "") && has(r.APIVersions, "v1") && has(r.Resources, resource)
+	})
+}
+
+// SeesNamespace tells whether the namespace selector matches a namespace with these labels; a selector that cannot be parsed
+// matches nothing.
+func (e *Entry) SeesNamespace(l map[string]string) bool { return selects(e.NamespaceSelector, l) }
+
+// SeesObject does the same for the object selector.
+func (e *Entry) SeesObject(l map[string]string) bool { return selects(e.ObjectSelector, l) }
+
+func selects(s *metav1.LabelSelector, l map[string]string) bool {
+	if s == nil {
+		return true
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	return err == nil && selector.Matches(labels.Set(l))
+}
+
+// Entries returns the entries of all webhook configurations, in the order in which the API server calls them: mutating ones
+// first, configurations by name, entries as listed.
+func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
+	mutating, err := s.Mutating(ctx)
+	if err != nil {
+		return nil, err
+	}
+	validating, err := s.Validating(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []*Entry
+	for _, m := range sorted(mutating, func(m *admissionregistrationv1.MutatingWebhookConfiguration) string { return m.Name }) {
+		for i := range m.Webhooks {
+			w := &m.Webhooks[i]
+			e := &Entry{Mutating: true, Configuration: m.Name, Labels: m.Labels, Annotations: m.Annotations, ValidatingWebhook: admissionregistrationv1.ValidatingWebhook{
+				Name: w.Name, ClientConfig: w.ClientConfig, Rules: w.Rules, FailurePolicy: w.FailurePolicy, MatchPolicy: w.MatchPolicy,
+				NamespaceSelector: w.NamespaceSelector, ObjectSelector: w.ObjectSelector, SideEffects: w.SideEffects,
+				TimeoutSeconds: w.TimeoutSeconds, AdmissionReviewVersions: w.AdmissionReviewVersions, MatchConditions: w.MatchConditions,
+			}}
+			if w.ReinvocationPolicy != nil {
+				e.Reinvocation = *w.ReinvocationPolicy
+			}
+			out = append(out, e)
+		}
+	}
+	for _, v := range sorted(validating, func(v *admissionregistrationv1.ValidatingWebhookConfiguration) string { return v.Name }) {
+		for i := range v.Webhooks {
+			out = append(out, &Entry{Configuration: v.Name, Labels: v.Labels, Annotations: v.Annotations, ValidatingWebhook: v.Webhooks[i]})
+		}
+	}
+	return out, nil
+}
+
+func sorted[T any](list []T, name func(T) string) []T {
+	return slices.SortedStableFunc(slices.Values(list), func(a, b T) int { return cmp.Compare(name(a), name(b)) })
+}
+
+// Ours tells whether an entry calls us: through our Service, or by a URL in a configuration that carries our label.
+func (s *Subject) Ours(e *Entry) bool {
+	if service := e.ClientConfig.Service; service != nil {
+		return service.Namespace == s.Own.Namespace && service.Name == s.Own.Service
+	}
+	return e.Labels[nameLabel] == ourName
+}
+
+// ourEntries returns the entries that call us.
+func (s *Subject) ourEntries(ctx context.Context) ([]*Entry, error) {
+	all, err := s.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(e *Entry) bool { return !s.Ours(e) }), nil
+}
+
+// byURL tells whether none of the entries goes through a Service: then there is no Service to ask about.
+func byURL(entries []*Entry) bool {
+	return len(entries) > 0 && !slices.ContainsFunc(entries, func(e *Entry) bool { return e.ClientConfig.Service != nil })
+}
+
+// hooks returns the mutating hooks for pods in call order, ours and those of known injectors marked.
+func (s *Subject) hooks(ctx context.Context) ([]*injectors.Hook, error) {
+	configurations, err := s.Mutating(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hooks := injectors.CallOrder(configurations)
+	for _, h := range hooks {
+		h.Self = h.Service == s.Own.Namespace+"/"+s.Own.Service && h.Path == MutatePath || h.Service == "" && h.Labels[nameLabel] == ourName
+		h.Injector, h.Revision = s.owner(h)
+	}
+	return hooks, nil
+}
+
+// owner returns whose a hook is by the catalogue; nil for one that it does not know.
+func (s *Subject) owner(h *injectors.Hook) (*injectors.Injector, string) {
+	if s.Catalogue == nil {
+		return nil, ""
+	}
+	for _, i := range s.Catalogue.All {
+		if i.Owns == nil {
+			continue
+		}
+		if revision, ok := i.Owns(h); ok {
+			return i, revision
+		}
+	}
+	return nil, ""
+}

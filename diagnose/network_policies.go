@@ -1,0 +1,143 @@
+package diagnose
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"holdfast.dev/holdfast/report"
+)
+
+func networkPolicies() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF212", Name: "network-policies", Severity: report.Warning,
+			Title: "network policies leave the port of the server open",
+			Why:   "A NetworkPolicy selects the pods of Holdfast and lets nobody in at the port of the server, or only pods. The API server is no pod: where policies are enforced, and its traffic is not let through as that of a node, its calls time out.",
+			Fix:   "Add an ingress rule for the server's port without a from clause, or with the API server's addresses as ipBlock.",
+		},
+		Needs: []string{"HF210"},
+		ask: func(ctx context.Context, s *Subject) Result {
+			if l := s.needed["HF210"]; l != nil && l.State == NotApplicable {
+				return notApplicable("the webhooks are called by URL")
+			}
+			all, err := s.Client.NetworkingV1().NetworkPolicies(s.Own.Namespace).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return cannot(fmt.Errorf("list networkpolicies in %s: %w", s.Own.Namespace, err))
+			}
+			pod, err := s.example(ctx)
+			if err != nil {
+				return cannot(err)
+			}
+			var names []string
+			open, some := false, ""
+			port := s.port(ctx)
+			for i := range all.Items {
+				p := &all.Items[i]
+				if !selectsIngress(p, pod.Labels) {
+					continue
+				}
+				names = append(names, p.Name)
+				for _, rule := range p.Spec.Ingress {
+					switch from := letsIn(&rule, &pod.Spec, port); from {
+					case "":
+					case anybody:
+						open = true
+					default:
+						some = from
+					}
+				}
+			}
+			return judgePolicies(s, names, open, some, port)
+		},
+	}
+}
+
+func judgePolicies(s *Subject, names []string, open bool, some string, port int) Result {
+	fix := fmt.Sprintf("kubectl -n %s edit networkpolicy %s, and add: ingress: [{ports: [{port: %d}]}]", s.Own.Namespace, strings.Join(names, " "), port)
+	switch {
+	case len(names) == 0:
+		return notApplicable("no NetworkPolicy selects the pods")
+	case open:
+		return passed("%s", list(names))
+	case some != "":
+		return warn(fix, "NetworkPolicy %s lets in only %s at port %d: the API server may not be among them", list(names), some, port)
+	}
+	return warn(fix, "NetworkPolicy %s lets nobody in at port %d", list(names), port)
+}
+
+// example is a pod of ours: one that runs, else what the Deployment would make.
+func (s *Subject) example(ctx context.Context) (*corev1.Pod, error) {
+	pods, err := s.pods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(pods) > 0 {
+		return &pods[0], nil
+	}
+	d, err := s.deployment(ctx)
+	if err != nil || d == nil {
+		return &corev1.Pod{}, err
+	}
+	return &corev1.Pod{ObjectMeta: d.Spec.Template.ObjectMeta, Spec: d.Spec.Template.Spec}, nil
+}
+
+func selectsIngress(p *networkingv1.NetworkPolicy, l map[string]string) bool {
+	ingress := len(p.Spec.PolicyTypes) == 0
+	for _, t := range p.Spec.PolicyTypes {
+		ingress = ingress || t == networkingv1.PolicyTypeIngress
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	return ingress && err == nil && selector.Matches(labels.Set(l))
+}
+
+// anybody is the answer of letsIn where a rule asks nobody who they are.
+const anybody = "anybody"
+
+// letsIn says whom a rule lets in at the port, "" for nobody.
+func letsIn(rule *networkingv1.NetworkPolicyIngressRule, spec *corev1.PodSpec, port int) string {
+	if !opens(rule.Ports, spec, port) {
+		return ""
+	}
+	if len(rule.From) == 0 {
+		return anybody
+	}
+	var from []string
+	for _, peer := range rule.From {
+		switch {
+		case peer.IPBlock != nil && (peer.IPBlock.CIDR == "0.0.0.0/0" || peer.IPBlock.CIDR == "::/0") && len(peer.IPBlock.Except) == 0:
+			return anybody
+		case peer.IPBlock != nil:
+			from = append(from, peer.IPBlock.CIDR)
+		default:
+			from = append(from, "pods")
+		}
+	}
+	return list(unique(from))
+}
+
+func opens(ports []networkingv1.NetworkPolicyPort, spec *corev1.PodSpec, port int) bool {
+	if len(ports) == 0 {
+		return true
+	}
+	for _, p := range ports {
+		switch {
+		case p.Protocol != nil && *p.Protocol != corev1.ProtocolTCP:
+		case p.Port == nil:
+			return true
+		case p.Port.Type == intstr.String:
+			if target(&corev1.ServicePort{TargetPort: *p.Port}, spec) == int32(port) { //nolint:gosec // a port
+				return true
+			}
+		case p.EndPort != nil && int(p.Port.IntVal) <= port && port <= int(*p.EndPort), int(p.Port.IntVal) == port:
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,114 @@
+package diagnose
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"holdfast.dev/holdfast/report"
+)
+
+func rights() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF218", Name: "rights", Severity: report.Error,
+			Title: "RBAC allows the server what it does",
+			Why:   "A Role or a binding is missing or has been cut down. What may not be read is unknown to Holdfast: predictions get weaker, exemptions cannot be worked out, its certificate cannot be kept, or these probes cannot be asked.",
+			Fix:   "Apply the RBAC of the manifests again. Meshes outside of istio-system need a Role like the one in manifests/components.",
+		},
+		Needs:  []string{apiServerCode},
+		Inside: true,
+		ask: func(ctx context.Context, s *Subject) Result {
+			wanted := s.rights(ctx)
+			var missing []string
+			for i := range wanted {
+				w := &wanted[i]
+				review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &w.ResourceAttributes}}
+				answer, err := s.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+				if err != nil {
+					return cannot(fmt.Errorf("ask what we may do: %w", err))
+				}
+				if !answer.Status.Allowed {
+					missing = append(missing, w.String())
+				}
+			}
+			if len(missing) > 0 {
+				return failed("Apply the RBAC of the manifests again (manifests/base/rbac.yaml).", "%d rights are missing: %s", len(missing), strings.Join(missing, "; "))
+			}
+			return passed("%d rights", len(wanted))
+		},
+	}
+}
+
+// right is one thing that the server does.
+type right struct {
+	authorizationv1.ResourceAttributes
+	why string
+}
+
+// String is the right in words, as `kubectl auth can-i` takes them.
+func (r *right) String() string {
+	text := r.Verb + " " + r.Resource
+	if r.Group != "" {
+		text += "." + r.Group
+	}
+	if r.Name != "" {
+		text += "/" + r.Name
+	}
+	if r.Namespace != "" {
+		text += " in " + r.Namespace
+	}
+	return text + " (" + r.why + ")"
+}
+
+// rights is what the server does, and what for. Where that depends on what may not be read, the right to read it is among
+// them.
+func (s *Subject) rights(ctx context.Context) []right {
+	var out []right
+	add := func(why, group, resource, namespace, name string, verbs ...string) {
+		for _, verb := range verbs {
+			out = append(out, right{why: why, ResourceAttributes: authorizationv1.ResourceAttributes{
+				Verb: verb, Group: group, Resource: resource, Namespace: namespace, Name: name,
+			}})
+		}
+	}
+	const admission, own = "admissionregistration.k8s.io", "diagnosis"
+	add("modes", "", "namespaces", "", "", "get", "list", "watch")
+	add("exemptions", "", "services", "", "", "list", "watch")
+	add("kubelet versions", "", "nodes", "", "", "list", "watch")
+	add("settings of injectors", "apps", "deployments", "", "", "list", "watch")
+	add("call order", admission, "mutatingwebhookconfigurations", "", "", "list", "watch")
+	add("call order", admission, "validatingwebhookconfigurations", "", "", "list", "watch")
+	add(own, "discovery.k8s.io", "endpointslices", "", "", "list")
+	add(own, "", "pods", s.Own.Namespace, "", "list")
+	add(own, "networking.k8s.io", "networkpolicies", s.Own.Namespace, "", "list")
+	add(own, "policy", "poddisruptionbudgets", s.Own.Namespace, "", "list")
+	add(own, "", "configmaps", s.Own.Namespace, "", "create")
+	add(own, "", "events", s.Own.Namespace, "", "create")
+	if s.Server.CertDir == "" {
+		if s.Server.Secret != "" {
+			add("certificate", "", "secrets", s.Own.Namespace, s.Server.Secret, "get", "list", "watch", "update")
+		}
+		entries, _ := s.ourEntries(ctx)
+		for _, e := range entries {
+			r := right{why: "its CA", ResourceAttributes: authorizationv1.ResourceAttributes{
+				Verb: "patch", Group: admission, Resource: strings.ToLower(e.Kind()) + "s", Name: e.Configuration,
+			}}
+			if e.ClientConfig.Service != nil && !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	// Those for the namespaces of meshes, as far as they exist.
+	namespaces, _ := s.Namespaces(ctx)
+	for i := range namespaces {
+		if name := namespaces[i].Name; slices.Contains(s.Server.MeshNamespaces, name) {
+			add("settings of the mesh", "", "configmaps", name, "", "list", "watch")
+		}
+	}
+	return out
+}

@@ -1,0 +1,98 @@
+package diagnose
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"slices"
+
+	"holdfast.dev/holdfast/report"
+)
+
+// mostDialled bounds how many endpoints are tried.
+const mostDialled = 5
+
+func serviceTLS() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF214", Name: "service-tls", Severity: report.Error,
+			Title: "what stands behind the Service answers with our certificate",
+			Why:   "Another pod of the cluster connects to the endpoints of the Service as the API server does, and gets no answer, or one with a certificate that the webhook configurations do not trust: something else listens there, a replica serves an old certificate, or a proxy ends TLS in between.",
+			Fix:   "Find out what listens at the address in the message: kubectl get pods -A -o wide; restart the replica that serves another certificate.",
+		},
+		Needs:  []string{"HF201", "HF203", "HF209", "HF211"},
+		Inside: true,
+		ask: func(ctx context.Context, s *Subject) Result {
+			if l := s.needed["HF211"]; l != nil && l.State == NotApplicable {
+				return notApplicable("the webhooks are called by URL")
+			}
+			ready, _, err := s.endpoints(ctx)
+			if err != nil {
+				return cannot(err)
+			}
+			entries, err := s.ourEntries(ctx)
+			if err != nil {
+				return cannot(err)
+			}
+			roots := x509.NewCertPool()
+			for _, e := range entries {
+				roots.AppendCertsFromPEM(e.ClientConfig.CABundle)
+			}
+			for _, at := range ready[:min(len(ready), mostDialled)] {
+				if r := s.answers(ctx, at, roots); r != nil {
+					return *r
+				}
+			}
+			return passed("%s", list(ready))
+		},
+	}
+}
+
+// answers holds what an endpoint presents against what the API server believes; nil where it is right. Replicas may present
+// different certificates for a while.
+func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) *Result {
+	look := "kubectl get pods -A -o wide, and look for the address."
+	chain, err := s.handshake(ctx, at, s.Own.Host())
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer: %w", context.Cause(ctx))
+		}
+		r := failed(look, "endpoint %s does not speak TLS with us: %v", at, err)
+		return &r
+	}
+	if why := untrusted(chain, roots, s.Now()); why != "" {
+		r := failed(look, "endpoint %s presents a certificate of %s, which no webhook configuration trusts", at, chain[0].Issuer)
+		return &r
+	}
+	if err := chain[0].VerifyHostname(s.Own.Host()); err != nil {
+		r := failed(look, "endpoint %s presents a certificate for %s, not for %s", at, list(chain[0].DNSNames), s.Own.Host())
+		return &r
+	}
+	if now := s.Now(); now.After(chain[0].NotAfter) || now.Before(chain[0].NotBefore) {
+		r := failed("kubectl -n "+s.Own.Namespace+" rollout restart deploy/"+s.Own.Service, "endpoint %s presents a certificate that is not valid now: from %s to %s",
+			at, day(chain[0].NotBefore), day(chain[0].NotAfter))
+		return &r
+	}
+	return nil
+}
+
+// handshake returns what an address presents, without judging it.
+func (s *Subject) handshake(ctx context.Context, at, host string) ([]*x509.Certificate, error) {
+	raw, err := s.Dial(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	return presented(ctx, raw, host)
+}
+
+func presented(ctx context.Context, raw net.Conn, host string) ([]*x509.Certificate, error) {
+	// Verified by the caller, against more than one opinion.
+	c := tls.Client(raw, &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}) //nolint:gosec // see above
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return slices.Clone(c.ConnectionState().PeerCertificates), nil
+}
