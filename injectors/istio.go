@@ -83,8 +83,13 @@ func Istio() *Injector {
 // that no namespace has selects them.
 func istioOwns(h *Hook) (string, bool) {
 	const suffix = ".sidecar-injector.istio.io"
-	if !strings.HasSuffix(h.Name, suffix) || h.Namespaces != nil && strings.Contains(h.Namespaces.String(), "istio.io/deactivated") {
+	if !strings.HasSuffix(h.Name, suffix) {
 		return "", false
+	}
+	if h.Namespaces != nil {
+		if _, rests := h.Namespaces.RequiresExactMatch("istio.io/deactivated"); rests {
+			return "", false
+		}
 	}
 	if rev := h.Labels[istioRev]; rev != "" {
 		return rev, true
