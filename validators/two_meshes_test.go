@@ -32,9 +32,8 @@ func meshed(name string, uid int64, capture injectors.Capture, controlPlane stri
 
 // TestTwoMeshesIsCertain: an error says that neither proxy ever reaches its control plane, which takes certainty about both.
 //
-//	a takes what b's proxy sends, certainly    and the other way round    severity
-//	yes                                        yes                        error
-//	otherwise                                                             warning
+//	each takes what the other's proxy sends, certainly    error
+//	otherwise                                             warning
 func TestTwoMeshesIsCertain(t *testing.T) {
 	all := injectors.Capture{}
 	ranges := func(list ...string) injectors.Capture {
