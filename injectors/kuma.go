@@ -70,6 +70,7 @@ func Kuma() *Injector {
 		Hold:        &Hold{Key: kumaWait, Merge: mergeKumaHold},
 		Annotations: kumaAnnotations(),
 		Discovery:   kumaDiscovery,
+		Quits:       true, // of Jobs: pkg/plugins/runtime/k8s/controllers/pod_status_controller.go
 	}
 	i.Inject = func(p *Plan, s *Settings) { kumaInjects(p, i, s) }
 	return i

@@ -16,7 +16,7 @@ func kumaInjects(p *Plan, i *Injector, s *Settings) {
 		uid = s.ProxyUID
 	}
 	m := Mesh{Injector: i, CNI: s.CNI, Native: s.Native, Hold: No, ProxyUID: uid, ProxyGID: NoID}
-	if m.Native != Yes {
+	if m.Native == No {
 		m.Hold = kumaSays(t.Annotation(kumaWait)).Or(s.Hold)
 	}
 	proxy := Step{Name: kumaSidecar, Phase: Main, Role: Proxy, Injector: i, UID: uid, GID: uid, Gated: m.Hold == Yes}
