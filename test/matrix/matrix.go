@@ -67,6 +67,8 @@ type Agent struct {
 	First bool              `json:"first,omitempty"`
 	Mark  corev1.Pod        `json:"mark,omitempty"`
 	Wraps []string          `json:"wraps,omitempty"`
+	// Brings is the init container with which it brings what it wraps with: before all others.
+	Brings *corev1.Container `json:"brings,omitempty"`
 	// Switch is the annotation that makes it go first.
 	Switch string `json:"switch,omitempty"`
 	// Env are variables of the user's init container.

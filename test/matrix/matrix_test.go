@@ -152,6 +152,9 @@ func dialing(p matrix.Pair, pod *corev1.Pod) *corev1.Pod {
 				c.Command = a.Wraps
 			}
 		}
+		if a.Brings != nil {
+			pod.Spec.InitContainers = append([]corev1.Container{*a.Brings.DeepCopy()}, list...)
+		}
 	case a.First || a.Switch != "" && pod.Annotations[a.Switch] == "true":
 		pod.Spec.InitContainers = append([]corev1.Container{*a.Adds.DeepCopy()}, list...)
 	default:
