@@ -164,15 +164,20 @@ func (i *inspection) goesFirst(s *injectors.Step) bool {
 
 // addressNotName is what helps where names cannot be resolved either.
 func addressNotName(i *inspection, s *injectors.Step, m *injectors.Mesh) string {
-	if m != nil {
-		if fix := i.exemptUser(s, m); fix != "" {
-			return fix
-		}
+	const address = "Use an address, not a name"
+	if m == nil {
+		return address + "."
 	}
-	if s.Injector != nil && !i.config.Remedy(config.ExemptIdentity) {
-		return "Use an address, not a name, or switch on remedy exempt-identity."
+	if fix := i.exemptUser(s, m); fix != "" {
+		return fix
 	}
-	return "Use an address, not a name."
+	switch a := m.Injector.Annotation(injectors.ExcludeUIDs); {
+	case a != nil && s.UID == injectors.NoID:
+		return address + ", or give it a runAsUser and annotate " + i.annotated() + ": " + a.Key + `: "UID"`
+	case len(m.Capture.GIDs) > 0 && s.Injector != nil && !s.Wrapped && !i.config.Remedy(config.ExemptIdentity):
+		return address + ", or switch on remedy exempt-identity."
+	}
+	return address + "."
 }
 
 // needs names the destination; names of hosts can be as long as everything else that is said.
