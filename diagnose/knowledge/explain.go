@@ -53,7 +53,8 @@ func (b *Base) Explain(text string, topics []report.Topic) []Explanation {
 	return out
 }
 
-// add adds an explanation, or counts it when it was given before. One in which the text names nothing adds nothing to one of the
+// add adds an explanation, or counts it when it was given before: of the same entry, about the same things. What else the text
+// says each time (a port, a time of day) is not worth another. One in which the text names nothing adds nothing to one of the
 // same entry in which it does.
 func add(all []Explanation, x *Explanation) []Explanation {
 	x.Times = 1
@@ -66,7 +67,7 @@ func add(all []Explanation, x *Explanation) []Explanation {
 			x.Times += y.Times
 			*y = *x
 			return all
-		case len(x.Values) == 0, x.Title == y.Title && x.Cause == y.Cause && x.Remedy == y.Remedy && slices.Equal(x.Next, y.Next):
+		case len(x.Values) == 0, x.Title == y.Title && slices.Equal(x.Next, y.Next):
 			y.Times++
 			return all
 		}
@@ -105,6 +106,7 @@ type match struct {
 	entry      *Entry
 	topic      *report.Topic // where entry is nil
 	start, end int
+	literal    int // how much of the pattern is literal
 	values     map[string]string
 }
 
@@ -133,12 +135,13 @@ func (b *Base) matches(text string, topics []report.Topic) []match {
 			all = append(all, match{topic: &topics[i], start: at[0], end: at[1]})
 		}
 	}
-	// The entry that explains more of the text knows more about it.
+	// The entry that explains more of the text knows more about it; of two that explain the same, the one with more words of its own.
 	slices.SortFunc(all, func(x, y match) int {
 		return cmp.Or(
 			boolean(x.general())-boolean(y.general()),
 			(y.end-y.start)-(x.end-x.start),
 			x.start-y.start,
+			y.literal-x.literal,
 			strings.Compare(x.name(), y.name()),
 		)
 	})
@@ -158,7 +161,7 @@ func (b *Base) find(e *Entry, p *pattern, text string) []match {
 	for from, to := range p.windows(text) {
 		window := text[from:to]
 		for _, at := range p.FindAllStringSubmatchIndex(window, maxMatches) {
-			m := match{entry: e, start: from + at[0], end: from + at[1], values: map[string]string{}}
+			m := match{entry: e, start: from + at[0], end: from + at[1], literal: p.literal, values: map[string]string{}}
 			if m.end == m.start || len(out) > 0 && m.start < out[len(out)-1].end {
 				continue // the window before had it
 			}

@@ -12,7 +12,8 @@ import (
 // pattern is a compiled pattern, and what every text that it matches holds, what tells most first.
 type pattern struct {
 	*regexp.Regexp
-	needs []need
+	needs   []need
+	literal int // how many characters all needs have
 }
 
 func compile(text string, named map[string]string) (pattern, error) {
@@ -30,7 +31,11 @@ func compile(text string, named map[string]string) (pattern, error) {
 	}
 	needs := required(tree.Simplify())
 	slices.SortStableFunc(needs, func(n, m need) int { return m.compare(n) })
-	return pattern{re, needs}, nil
+	p := pattern{Regexp: re, needs: needs}
+	for _, n := range needs {
+		p.literal += n.shortest()
+	}
+	return p, nil
 }
 
 // expand replaces <name>. Named patterns may use others.

@@ -20,7 +20,7 @@ func TestRows(t *testing.T) {
 		entries []string
 	}{
 		{"Anthos Service Mesh: how to tell that the app started before the proxy", []string{"app-refused", "proxy-not-ready"}},
-		{"Anthos Service Mesh: how to tell that Vault's init container is stuck behind the redirect", []string{"agent-refused", "init-waiting"}},
+		{"Anthos Service Mesh: how to tell that Vault's init container is stuck behind the redirect", []string{"agent-refused", "agent-timeout", "init-waiting"}},
 
 		{"Cloud Service Mesh: discovery address wrong", []string{"no-healthy-upstream"}},
 		{"Cloud Service Mesh: Envoy proxy is NOT ready, config not received or rejected", []string{
@@ -65,13 +65,13 @@ func TestRows(t *testing.T) {
 
 		{"users: the API server cannot reach the webhook", []string{
 			"webhook-timeout", "webhook-refused", "webhook-eof", "webhook-reset", "webhook-no-route", "webhook-address-not-allowed", "webhook-tunnel",
-			"webhook-unavailable", "webhook-unknown-host", "webhook-not-tls", "webhook-no-service-port", "webhook-wrong-path", "webhook-call",
+			"webhook-unavailable", "webhook-unknown-host", "webhook-not-tls", "webhook-no-service-port", "webhook-wrong-path", "webhook-server-error", "webhook-call",
 		}},
 		{"users: certificates", []string{
 			"certificate-expired", "certificate-not-yet-valid", "certificate-out-of-date", "certificate-other-name", "certificate-common-name", "certificate-refused",
 		}},
 		{"users: another webhook strips restartPolicy", []string{"restart-policy-lost"}},
-		{"users: pods that wait in Init", []string{"init-waiting", "init-crash", "pod-initializing", "redirect-missing", "redirect-not-permitted", "names-refused"}},
+		{"users: pods that wait in Init", []string{"init-waiting", "init-crash", "pod-initializing", "redirect-missing", "linkerd-redirect-missing", "redirect-not-permitted", "cni-failed", "names-refused"}},
 	} {
 		for _, name := range c.entries {
 			if _, ok := b.About(name); !ok {
