@@ -16,6 +16,7 @@ const (
 	istioNative       = "sidecar.istio.io/nativeSidecar"
 	istioInterception = "sidecar.istio.io/interceptionMode"
 	istioTemplates    = "inject.istio.io/templates"
+	istioBeforeProxy  = "sidecar.istio.io/init-containers-before-proxy"
 	istioProxyConfig  = "proxy.istio.io/config"
 	istioStatusPort   = "status.sidecar.istio.io/port"
 	istioTraffic      = "traffic.sidecar.istio.io/"
@@ -174,7 +175,7 @@ func istioAnnotations() []Annotation {
 		{Key: istioProxyConfig, Check: checkProxyConfig, Denied: true},
 	}
 	for _, key := range [...]string{
-		istioStatus, istioInject, istioNative, istioInterception, istioTemplates, istioStatusPort, istioInterfaces,
+		istioStatus, istioInject, istioNative, istioBeforeProxy, istioInterception, istioTemplates, istioStatusPort, istioInterfaces,
 		istioTraffic + "kubevirtInterfaces", "istio.io/reroute-virtual-interfaces", istioOverrides, "proxy.istio.io/config",
 		"sidecar.istio.io/agentLogLevel", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/capNetBindService",
 		"sidecar.istio.io/componentLogLevel", "sidecar.istio.io/controlPlaneAuthPolicy", "sidecar.istio.io/discoveryAddress",

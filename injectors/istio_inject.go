@@ -44,11 +44,31 @@ func istioInjects(p *Plan, i *Injector, s *Settings) {
 	if m.Native == Yes {
 		proxy.Phase, proxy.Gated = Native, !s.Ungated && t.Annotation(istioStatusPort) != "0"
 		p.Add(proxy, true)
+		p.beforeProxy(t.Annotation(istioBeforeProxy))
 	} else {
 		p.Add(proxy, m.Hold == Yes)
 	}
 	p.Add(first, m.Native == Yes || m.CNI == Yes)
 	p.set(m)
+}
+
+// beforeProxy puts the init containers that the pod names in front of all others, in the order in which it names them: behind the
+// redirect then, and before the native proxy (reorderPod, as of 011dc326e9). Which release is the first to do so is not known.
+func (p *Plan) beforeProxy(names string) {
+	if names == "" {
+		return
+	}
+	at := 0
+	for name := range strings.SplitSeq(names, ",") {
+		from := slices.IndexFunc(p.Inits, func(s Step) bool { return s.Name == name && s.Role != Proxy })
+		if from < at {
+			continue // not there, or named twice
+		}
+		s := p.Inits[from]
+		p.Inits = slices.Insert(slices.Delete(p.Inits, from, from+1), at, s)
+		at++
+		p.Doubt("whether this Istio reads " + istioBeforeProxy + " is not known")
+	}
 }
 
 // istioCaptures sets what the redirect takes. Owner groups reach istio-init alone: the node plugin has an environment of its
