@@ -134,21 +134,21 @@ func istioDiscovery(t *Target, s *Settings) (said, want string) {
 	if s != nil {
 		want = s.Discovery
 	}
-	if want == "" {
-		want = istioServed(t)
-	}
 	value, ok := t.Meta.Annotations[istioProxyConfig]
 	if !ok && istioMarked(t) {
 		value = istioRenderedConfig(t)
 	}
-	if value == "" {
+	if value == "" || !strings.Contains(value, "iscovery") { // nearly every pod
 		return "", want
 	}
 	c, err := parseProxyConfig(value)
-	if err != nil {
+	if err != nil || c.address == "" {
 		return "", want
 	}
-	if want != "" && c.address != "" && istioAddress(c.address) == istioAddress(want) {
+	if want == "" {
+		want = istioServed(t)
+	}
+	if want != "" && istioAddress(c.address) == istioAddress(want) {
 		return want, want
 	}
 	return c.address, want
