@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,8 +14,12 @@ import (
 // Exit codes, the same for every command.
 const (
 	ExitOK     = 0
-	ExitFailed = 2 // the command could not run; 1 is for commands that find something
+	ExitFound  = 1 // something was found, and printed
+	ExitFailed = 2 // the command could not run
 )
+
+// errFound ends a command that has printed what it found.
+var errFound = errors.New("something was found")
 
 // Run runs the command that the arguments name and returns the exit code of the process. Results go to stdout, everything
 // else to stderr.
@@ -24,7 +29,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
+	if err := root.ExecuteContext(ctx); errors.Is(err, errFound) {
+		return ExitFound
+	} else if err != nil {
 		fmt.Fprintf(stderr, "holdfast: %v\n", err)
 		return ExitFailed
 	}
@@ -46,7 +53,7 @@ what it can, and refuses, with one clear sentence, a pod that would hang in Init
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newServe(), newExplain(), newVersion())
+	root.AddCommand(newServe(), newDiagnose(), newExplain(), newVersion())
 	return root
 }
 

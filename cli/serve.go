@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -15,6 +16,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/diagnose"
 	"holdfast.dev/holdfast/validators"
 	"holdfast.dev/holdfast/webhook"
 )
@@ -25,6 +27,7 @@ type serveFlags struct {
 	kubeconfig string
 	config     string
 	logLevel   string
+	diagnosis  string // on or off
 }
 
 func newServe() *cobra.Command {
@@ -33,7 +36,7 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Runs the admission webhook server",
 		Long: `Runs the admission webhook server: /mutate and /validate for the API server, /healthz and /readyz for the kubelet, and
-/metrics.
+/metrics and /diagnosis.
 
 The certificate comes from --cert-dir (tls.crt and tls.key, read again when they change). Without it, Holdfast makes a CA
 and a certificate, keeps and renews them in a Secret of its own namespace, and puts the CA into its webhook configurations.`,
@@ -59,6 +62,7 @@ and a certificate, keeps and renews them in a Secret of its own namespace, and p
 	flags.StringVar(&o.Probes, "health-probe-bind-address", ":8081", `address of /healthz and /readyz; "0" switches them off`)
 	flags.DurationVar(&o.ShutdownDelay, "shutdown-delay", 10*time.Second, "how long to go on answering after a signal to end, while clients learn of it")
 	flags.BoolVar(&o.Audit, "audit", false, "only watch and record, whatever the labels of namespaces say")
+	flags.StringVar(&f.diagnosis, "startup-diagnosis", "on", "on: ask the probes once ready and from then on, and log what turns; off: only when /diagnosis is asked")
 	flags.StringVar(&f.config, "config", "", "configuration file; empty: the defaults")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account")
 	flags.StringVar(&f.logLevel, "log-level", "info", "error, info, debug, or a number: the highest verbosity shown")
@@ -89,6 +93,11 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	if o.Cluster, err = clusterConfig(f.kubeconfig); err != nil {
 		return err
 	}
+	if f.diagnosis != "on" && f.diagnosis != "off" {
+		return fmt.Errorf("startup diagnosis %q: must be on or off", f.diagnosis)
+	}
+	o.Replica = replicaName()
+	o.Companion = f.companion(log.WithName("diagnosis"), o)
 	// Libraries log through loggers of their own, which exist once in a process.
 	ctrllog.SetLogger(log)
 	klog.SetLogger(log)
@@ -100,6 +109,37 @@ func (f *serveFlags) run(c *cobra.Command) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// companion makes the diagnosis that runs beside the server.
+func (f *serveFlags) companion(log logr.Logger, o webhook.Options) func(webhook.Facts) (webhook.Companion, error) {
+	return func(facts webhook.Facts) (webhook.Companion, error) {
+		own := diagnose.Own{Namespace: o.Namespace, Service: o.Service, Port: o.Port}
+		subject, err := diagnose.Connect(o.Cluster, own, time.Now) //nolint:forbidigo // where the clock comes in
+		if err != nil {
+			return nil, err
+		}
+		subject.Catalogue = o.Configuration.Catalogue()
+		subject.Server = &diagnose.Server{
+			Replica: o.Replica, Certificate: facts.Certificate, CertDir: o.CertDir, Secret: o.Secret,
+			Unread: facts.Unread, MeshNamespaces: o.Configuration.MeshNamespaces,
+		}
+		w := diagnose.NewWatch(log, subject, facts.Ready)
+		w.Quiet = f.diagnosis == "off"
+		return w, nil
+	}
+}
+
+// replicaName is the pod's name, which is also its host's unless it shares the node's network.
+func replicaName() string {
+	if name := os.Getenv("POD_NAME"); name != "" { //nolint:forbidigo // as the manifests set it
+		return name
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
 }
 
 // loadConfig reads a configuration file; no name means the defaults.

@@ -95,6 +95,7 @@ func Groups() []Group {
 			service(), endpoints(), networkPolicies(), ownPods(), serviceTLS(), reached(),
 		}},
 		{Name: "footing", Title: "What Holdfast stands on", Probes: []Probe{callOrder(), failingClosed(), rights(), informers()}},
+		{Name: connectGroup, Title: "From here", Probes: []Probe{connectTo()}, About: addresses},
 	}
 }
 

@@ -1,6 +1,9 @@
 package diagnose
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Report is what all probes answered. Its JSON form is what /diagnosis serves and `holdfast diagnose -o json` prints.
 type Report struct {
@@ -68,4 +71,10 @@ func (r *Report) line(code string) *Line {
 		}
 	}
 	return nil
+}
+
+// first returns the first line of a text.
+func first(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }

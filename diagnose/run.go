@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,7 +22,10 @@ var errNoAnswer = errors.New("no answer in time")
 
 // Run asks all probes, each as soon as those that it needs have ended, and returns within 15 seconds. The subject is not
 // changed.
-func Run(ctx context.Context, s *Subject) *Report { return run(ctx, s, Groups(), whole) }
+func Run(ctx context.Context, s *Subject) *Report {
+	groups := slices.DeleteFunc(Groups(), func(g Group) bool { return g.Name == connectGroup && len(s.Connect) == 0 })
+	return run(ctx, s, groups, whole)
+}
 
 func run(ctx context.Context, s *Subject, groups []Group, limit time.Duration) *Report {
 	began := s.Now()
@@ -123,7 +127,7 @@ func needs(j *job, among []*job) []*job {
 func (r *runner) expand(ctx context.Context, section *section, ours []*job) {
 	g := section.group
 	for _, j := range ours {
-		if j.probe.Code != apiServerCode {
+		if j.probe.Code != apiServerCode || g.Name == connectGroup {
 			continue
 		}
 		<-j.done

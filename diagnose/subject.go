@@ -36,6 +36,9 @@ type Subject struct {
 	// ServerReport reads what the server answers; used where Server is nil, and may be nil too.
 	ServerReport func(ctx context.Context) (*Report, error)
 
+	// Connect are addresses, HOST:PORT, that somebody wants tried.
+	Connect []string
+
 	// About is the object of the group; nil for ourselves.
 	About *Object
 

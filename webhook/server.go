@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -44,6 +45,11 @@ type Options struct {
 	// Secret, in Namespace, keeps a self-signed certificate.
 	Secret string
 
+	// Replica is the name under which this server answers the probe of reachability.
+	Replica string
+	// Companion makes what runs beside the server, on the address of the metrics; nil for nothing.
+	Companion func(Facts) (Companion, error)
+
 	// Metrics and Probes are the addresses of the other two servers; "0" switches one off.
 	Metrics, Probes string
 	// ShutdownDelay is how long the server goes on answering after it was told to end: clients learn meanwhile that it is
@@ -57,10 +63,12 @@ func Run(ctx context.Context, log logr.Logger, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := ctrlmetrics.Registry.Register(s.metrics); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+	for _, c := range s.collectors {
+		if err := ctrlmetrics.Registry.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		defer ctrlmetrics.Registry.Unregister(c)
 	}
-	defer ctrlmetrics.Registry.Unregister(s.metrics)
 
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -86,10 +94,11 @@ func Run(ctx context.Context, log logr.Logger, o Options) error {
 
 // server is everything that Run runs.
 type server struct {
-	manager  manager.Manager
-	cluster  *Cluster
-	metrics  *metrics
-	draining atomic.Bool
+	manager    manager.Manager
+	cluster    *Cluster
+	metrics    *metrics
+	collectors []prometheus.Collector
+	draining   atomic.Bool
 }
 
 func newServer(log logr.Logger, o Options, now func() time.Time) (*server, error) {
@@ -98,6 +107,7 @@ func newServer(log logr.Logger, o Options, now func() time.Time) (*server, error
 		return nil, fmt.Errorf("make client: %w", err)
 	}
 	s := &server{metrics: newMetrics()}
+	s.collectors = []prometheus.Collector{s.metrics}
 	catalogue := o.Configuration.Catalogue()
 	service := types.NamespacedName{Namespace: o.Namespace, Name: o.Service}
 	known := Knowledge{Catalogue: catalogue, Override: o.Configuration.Override, MeshNamespaces: o.Configuration.MeshNamespaces}
@@ -130,7 +140,34 @@ func newServer(log logr.Logger, o Options, now func() time.Time) (*server, error
 	for path, handler := range r.handlers(&s.draining) {
 		hooks.Register(path, handler)
 	}
-	return s, errors.Join(s.manager.Add(s.cluster), s.manager.Add(certificates), s.checks(hooks, certificates))
+	for path, mutating := range map[string]bool{config.ProbeMutatePath: true, config.ProbeValidatePath: false} {
+		hooks.Register(path, &admission.Webhook{Handler: answerProbe(o.Replica, mutating)})
+	}
+	return s, errors.Join(s.manager.Add(s.cluster), s.manager.Add(certificates), s.checks(hooks, certificates), s.accompany(o, certificates))
+}
+
+// accompany adds the companion, where there is one.
+func (s *server) accompany(o Options, certificates certificates) error {
+	if o.Companion == nil {
+		return nil
+	}
+	started := s.manager.GetWebhookServer().StartedChecker()
+	companion, err := o.Companion(Facts{
+		Ready: func() bool {
+			_, err := certificates.Get(&tls.ClientHelloInfo{})
+			return err == nil && s.cluster.Ready() == nil && started(nil) == nil
+		},
+		Certificate: func() (*tls.Certificate, error) { return certificates.Get(&tls.ClientHelloInfo{}) },
+		Unread:      s.cluster.Unread,
+	})
+	if err != nil {
+		return fmt.Errorf("make what runs beside the server: %w", err)
+	}
+	s.collectors = append(s.collectors, companion)
+	if err := s.manager.Add(companion); err != nil || o.Metrics == "0" {
+		return err
+	}
+	return s.manager.AddMetricsServerExtraHandler(DiagnosisPath, companion)
 }
 
 // clientConfig raises the client's own rate limits: a burst of pods in new namespaces must not queue up behind them.

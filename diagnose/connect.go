@@ -1,0 +1,82 @@
+package diagnose
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// Connect returns a subject that asks the API server of a client configuration. Nothing is dialled yet.
+func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 50, 100 // a run asks a few dozen questions at once
+	config.WarningHandlerWithContext = rest.NoWarnings{}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	return &Subject{
+		Client: client, Dynamic: objects, Own: own, Now: now,
+		Raw: func(ctx context.Context, path string) ([]byte, error) {
+			return client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+		},
+		Try: func(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, []string, error) {
+			return try(config, func(c kubernetes.Interface) (*corev1.ConfigMap, error) {
+				return c.CoreV1().ConfigMaps(m.Namespace).Create(ctx, m, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			})
+		},
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		},
+	}, nil
+}
+
+// AsCaller lets the probes create dry-run pods too: for people, with their own rights.
+func (s *Subject) AsCaller(config *rest.Config) {
+	s.TryPod = func(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, []string, error) {
+		return try(config, func(c kubernetes.Interface) (*corev1.Pod, error) {
+			return c.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		})
+	}
+}
+
+// try does one thing with a client of its own, and returns the warnings that came with the answer.
+func try[T any](config *rest.Config, do func(kubernetes.Interface) (T, error)) (T, []string, error) {
+	var heard warnings
+	config = rest.CopyConfig(config)
+	config.WarningHandler, config.WarningHandlerWithContext = nil, &heard
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		var none T
+		return none, nil, fmt.Errorf("make client: %w", err)
+	}
+	out, err := do(client)
+	heard.mu.Lock()
+	defer heard.mu.Unlock()
+	return out, heard.texts, err
+}
+
+// warnings collects those of one request.
+type warnings struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+// HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
+func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts = append(w.texts, text)
+}
