@@ -213,12 +213,9 @@ func normalize(text string) string {
 
 // lineEnd returns where the line ends that a place in a text is in, or not much behind that place where the line is long.
 func lineEnd(text string, at int) int {
-	end := min(at+around, len(text))
+	end := runeStart(text, min(at+around, len(text)))
 	if n := strings.IndexByte(text[at:end], '\n'); n >= 0 {
 		return at + n
-	}
-	for !utf8.ValidString(text[at:end]) { // in the middle of a character
-		end--
 	}
 	return end
 }

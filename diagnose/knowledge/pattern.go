@@ -7,6 +7,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // pattern is a compiled pattern, and what every text that it matches holds, what tells most first.
@@ -154,13 +155,21 @@ func (p *pattern) windows(text string) iter.Seq2[int, int] {
 				return
 			}
 			next += at
-			from, to := max(next-around, 0), min(next+4*around, len(text))
+			from, to := runeStart(text, max(next-around, 0)), runeStart(text, min(next+4*around, len(text)))
 			if p.near(text[from:to]) && !yield(from, to) || to == len(text) {
 				return
 			}
 			at = to - around // a word before that had enough of the text behind it
 		}
 	}
+}
+
+// runeStart returns where the character begins that a place in a text is in.
+func runeStart(text string, at int) int {
+	for at > 0 && at < len(text) && !utf8.RuneStart(text[at]) {
+		at--
+	}
+	return at
 }
 
 // near reports whether a text holds all that the pattern needs.

@@ -3,6 +3,7 @@ package knowledge_test
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,7 +43,7 @@ func TestRows(t *testing.T) {
 		}},
 
 		{"Managed Anthos Service Mesh: stop reasons and conditions of a ControlPlaneRevision", []string{
-			"revision-not-gke", "revision-name", "revision-namespace", "revision-channel", "revision-type", "revision-kubernetes",
+			"revision-not-gke", "revision-name", "revision-namespace", "revision-channel", "revision-channel-missing", "revision-type", "revision-kubernetes",
 			"revision-workload-identity", "revision-workload-pool", "revision-project", "revision-update-failed", "revision-stalled",
 			"revision-not-stalled", "revision-reconciled", "revision-not-reconciled", "revision-unhealthy",
 		}},
@@ -145,6 +146,20 @@ func TestCommandsAreSafe(t *testing.T) {
 				if strings.Contains(command, service) {
 					t.Errorf("got command %q, want no %q in it", command, service)
 				}
+			}
+		}
+	}
+}
+
+// TestLongLines holds that a long line of long characters is not cut within one.
+func TestLongLines(t *testing.T) {
+	t.Parallel()
+	for n := range 4 {
+		line := strings.Repeat("é", 3000) + strings.Repeat("x", n)
+		for _, text := range []string{line + " 1/2 NotReady 0 5m", "Error creating: " + line} {
+			found := base(t).Explain(text, nil)
+			if len(found) != 1 || !utf8.ValidString(found[0].Text) || utf8.RuneCountInString(found[0].Text) > 300 {
+				t.Errorf("%d: got %+v, want one explanation with a valid text", n, found)
 			}
 		}
 	}
