@@ -145,17 +145,17 @@ func TestIstioDiscovery(t *testing.T) {
 		hooks       []*injectors.Hook
 		said, want  string
 	}{
-		"nothing known":         {},
-		"the mesh":              {settings: &injectors.Settings{Discovery: "istiod.istio-system.svc:15012"}, want: "istiod.istio-system.svc:15012"},
-		"the webhook's Service": {settings: &injectors.Settings{}, hooks: []*injectors.Hook{called("rev.namespace.sidecar-injector.istio.io", "istio-system/istiod-canary")}, want: "istiod-canary.istio-system.svc:15012"},
-		"behind a URL":          {hooks: []*injectors.Hook{called("rev.namespace.sidecar-injector.istio.io", "")}},
-		"the pod":               {annotations: config("istiod.old.svc:15012"), hooks: []*injectors.Hook{istioHook()}, said: "istiod.old.svc:15012", want: "istiod.istio-system.svc:15012"},
+		"nothing known": {},
+		"the mesh":      {settings: &injectors.Settings{Discovery: "istiod.istio-system.svc:15012"}, want: "istiod.istio-system.svc:15012"},
+		"nobody says":   {settings: &injectors.Settings{}, hooks: []*injectors.Hook{called("rev.namespace.sidecar-injector.istio.io", "istio-system/istiod-canary")}},
+		"behind a URL":  {hooks: []*injectors.Hook{called("rev.namespace.sidecar-injector.istio.io", "")}},
+		"the pod":       {annotations: config("istiod.old.svc:15012"), hooks: []*injectors.Hook{istioHook()}, said: "istiod.old.svc:15012", want: "istiod.istio-system.svc:15012"},
 		"the same, spelled out": {
 			annotations: config("istiod.istio-system.svc.cluster.local.:15012"), hooks: []*injectors.Hook{istioHook()},
 			said: "istiod.istio-system.svc:15012", want: "istiod.istio-system.svc:15012",
 		},
-		"other settings": {annotations: map[string]string{annotation: "concurrency: 2"}, hooks: []*injectors.Hook{istioHook()}, want: "istiod.istio-system.svc:15012"},
-		"broken":         {annotations: map[string]string{annotation: "["}, hooks: []*injectors.Hook{istioHook()}, want: "istiod.istio-system.svc:15012"},
+		"other settings": {annotations: map[string]string{annotation: "concurrency: 2"}, hooks: []*injectors.Hook{istioHook()}},
+		"broken":         {annotations: map[string]string{annotation: "[discoveryAddress"}, hooks: []*injectors.Hook{istioHook()}},
 		"rendered": {
 			annotations: map[string]string{"sidecar.istio.io/status": "{}"}, env: `{"discoveryAddress":"istiod.old.svc:15012"}`,
 			said: "istiod.old.svc:15012",

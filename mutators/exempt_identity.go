@@ -24,7 +24,8 @@ func users(s *injectors.Step, a *injectors.Annotation, list string) (string, boo
 	if s.UID == injectors.NoID {
 		return "", false
 	}
-	return a.AddUID(list, s.UID), true
+	value := a.AddUID(list, s.UID)
+	return value, a.Check == nil || a.Check(value) == nil // some know only so many users
 }
 
 // joinProxy runs an injected dialer in the proxy's group.

@@ -115,7 +115,11 @@ func (i *inspection) exemptUser(s *injectors.Step, m *injectors.Mesh) string {
 	if !known {
 		return ""
 	}
-	return i.annotate(a.Key, a.AddUID(value, s.UID))
+	value = a.AddUID(value, s.UID)
+	if a.Check != nil && a.Check(value) != nil {
+		return "" // some know only so many users
+	}
+	return i.annotate(a.Key, value)
 }
 
 // extend is the fix that adds entries to a list that an annotation holds. The annotation replaces the mesh's own list, so it
