@@ -53,7 +53,9 @@ func (p *Plan) Exempted(injector *Injector, a *Annotation, value string) *Plan {
 		for _, uid := range a.ReadUIDs(value) {
 			m.Capture.Users = append(slices.Clip(m.Capture.Users), Users{First: uid, Last: uid})
 		}
-	case Opaque, IncludeCIDRs, IncludePorts, ExcludeInbound, IncludeInbound:
+	case ExcludeInbound:
+		m.Capture.Inbound.Exclude, _ = a.ReadPorts(value)
+	case Opaque, IncludeCIDRs, IncludePorts, IncludeInbound:
 	}
 	return &out
 }

@@ -63,6 +63,7 @@ func Linkerd() *Injector {
 		Observe:     linkerdObserve,
 		ServerFirst: linkerdServerFirst,
 		AppProtocol: "linkerd.io/opaque", // since 2.18
+		Ends:        []string{"linkerd-await"},
 		Decline:     Decline{Key: linkerdInject, Value: linkerdOff},
 		Annotations: linkerdAnnotations(),
 		Hold:        &Hold{Key: linkerdAwait, Merge: mergeLinkerdHold},

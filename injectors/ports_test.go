@@ -2,7 +2,6 @@ package injectors_test
 
 import (
 	"net/netip"
-	"slices"
 	"testing"
 
 	"holdfast.dev/holdfast/injectors"
@@ -33,27 +32,21 @@ func TestTakesPort(t *testing.T) {
 	}
 }
 
-// TestReleased holds that the plan it was made of stays as it was.
-func TestReleased(t *testing.T) {
+// TestExemptedPorts holds that the plan it was made of stays as it was.
+func TestExemptedPorts(t *testing.T) {
 	t.Parallel()
 	mesh := &injectors.Injector{Name: "mesh"}
-	inbound := injectors.Inbound{Known: true, Exclude: make([]injectors.Ports, 0, 4)}
-	p := &injectors.Plan{Meshes: []injectors.Mesh{{Injector: mesh, Capture: injectors.Capture{Inbound: inbound}}}}
-	ports := []injectors.Ports{{First: 3306, Last: 3306}}
+	p := &injectors.Plan{Meshes: []injectors.Mesh{{Injector: mesh, Capture: injectors.Capture{Inbound: injectors.Inbound{Known: true}}}}}
 	for means, want := range map[injectors.Meaning][2]injectors.Tri{
 		injectors.ExcludePorts:   {injectors.No, injectors.Yes},
 		injectors.ExcludeInbound: {injectors.Yes, injectors.No},
 	} {
-		c := &p.Released(mesh, means, ports).Meshes[0].Capture
+		c := &p.Exempted(mesh, &injectors.Annotation{Means: means}, "3306").Meshes[0].Capture
 		if got := [2]injectors.Tri{c.TakesPort(3306), c.Inbound.Takes(3306)}; got != want {
 			t.Errorf("meaning %d: got outbound and inbound %v, want %v", means, got, want)
 		}
 	}
-	c := &p.Meshes[0].Capture
-	if c.TakesPort(3306) != injectors.Yes || c.Inbound.Takes(3306) != injectors.Yes || slices.Contains(c.Inbound.Exclude[:1], ports[0]) {
+	if c := &p.Meshes[0].Capture; c.TakesPort(3306) != injectors.Yes || c.Inbound.Takes(3306) != injectors.Yes {
 		t.Errorf("got the given plan changed: %+v", c)
-	}
-	if got := p.Released(&injectors.Injector{}, injectors.ExcludePorts, ports); len(got.Meshes) != 1 {
-		t.Errorf("a mesh that is not there: got %d meshes, want one", len(got.Meshes))
 	}
 }

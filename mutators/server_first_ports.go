@@ -56,7 +56,7 @@ func (d *draft) letPass(i int, means injectors.Meaning, wanted func(m *injectors
 		return
 	}
 	c := change{annotation: a.Key, value: value}
-	plan := d.plan.Released(m.Injector, means, ports)
+	plan := d.plan.Exempted(m.Injector, a, value)
 	if d.when == Mutating {
 		plan = d.after(c)
 	}
