@@ -80,7 +80,7 @@ func Described(d *Description) *Injector {
 	if d.Redirect != nil {
 		i.Observe = d.observe
 		if d.Redirect.WaitsForClient {
-			i.ServerFirst = func(*Target, uint16) Tri { return No }
+			i.ServerFirst, i.AppProtocol = func(*Target, uint16) Tri { return No }, "tcp"
 		}
 		if r := d.Redirect; r.DiscoveryKey != "" {
 			i.Discovery = func(t *Target, _ *Settings) (said, want string) { return t.Annotation(r.DiscoveryKey), r.Discovery }

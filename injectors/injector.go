@@ -86,9 +86,10 @@ type Injector struct {
 	// Native is the annotation with which a pod asks for a native sidecar (its value is "true"), "" where there is none.
 	Native string
 	// ServerFirst tells whether the mesh handles by itself a port on which the server speaks first: No where its proxy waits for
-	// the client to speak, and both wait. nil where the mesh does not look at what a connection says.
+	// the client to speak, and both wait; Unknown where the Service has a say in it. nil where the mesh does not look at what a
+	// connection says.
 	ServerFirst func(t *Target, port uint16) Tri
-	// AppProtocol is what a Service's appProtocol says to have a port's connections passed on unseen; tcp where it is "".
+	// AppProtocol is what a Service's appProtocol says to have a port's connections passed on unseen; "" where none does.
 	AppProtocol string
 	// Quits tells that the injector's own control plane ends its containers once those of the app have ended.
 	Quits bool

@@ -71,6 +71,7 @@ func Istio() *Injector {
 		Hold:        &Hold{Key: istioProxyConfig, Merge: mergeIstioHold},
 		Annotations: istioAnnotations(),
 		ServerFirst: istioServerFirst,
+		AppProtocol: "tcp",
 		Discovery:   istioDiscovery,
 	}
 	i.Observe = istioObserve

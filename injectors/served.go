@@ -127,26 +127,39 @@ func (p *Plan) Served() []Served {
 	return out
 }
 
-// Declares tells whether a Service that selects the pod declares what the port carries (ServicePort.Declared).
-func (p *Plan) Declares(port uint16) bool {
+// Declares tells whether a Service that sends connections to the port of the pod declares what it carries
+// (ServicePort.Declared); Unknown where no such Service is known.
+func (p *Plan) Declares(port uint16) Tri {
 	if p.Env.ServicesIn == nil {
-		return false
+		return Unknown
 	}
+	answer := Unknown
 	for s := range p.Env.ServicesIn(p.Target.Namespace.Name) {
 		if !s.selects(p.Target.Meta.Labels) {
 			continue
 		}
 		for k := range s.Ports {
-			if s.Ports[k].Declared() && s.Ports[k].on(p.Target.Spec) == port {
-				return true
+			switch {
+			case s.Ports[k].on(p.Target.Spec) != port:
+			case s.Ports[k].Declared():
+				return Yes
+			default:
+				answer = No
 			}
 		}
 	}
-	return false
+	return answer
 }
 
-// DeclaresThere tells whether the Service behind a destination declares what its port carries.
-func (p *Plan) DeclaresThere(to Endpoint) bool {
+// DeclaresThere tells the same of the Service behind a destination.
+func (p *Plan) DeclaresThere(to Endpoint) Tri {
 	s, ok := p.Env.service(to.Host, p.Target.Namespace.Name)
-	return ok && slices.ContainsFunc(s.Ports, func(sp ServicePort) bool { return sp.Port == to.Port && sp.Declared() })
+	if !ok {
+		return Unknown
+	}
+	at := slices.IndexFunc(s.Ports, func(sp ServicePort) bool { return sp.Port == to.Port })
+	if at < 0 {
+		return Unknown
+	}
+	return TriOf(s.Ports[at].Declared())
 }

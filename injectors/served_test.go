@@ -88,18 +88,19 @@ func TestDeclaredPorts(t *testing.T) {
 			return injectors.Service{Ports: []injectors.ServicePort{p}}, true
 		}
 		plan := injectors.New(labelled(map[string]string{"app": "hook"}), e, injectors.Fact)
-		if got := plan.Declares(4222); got != want {
+		if got := plan.Declares(4222); got != injectors.TriOf(want) {
 			t.Errorf("%q: got declared for the pod %v, want %v", protocol, got, want)
 		}
-		if got := plan.DeclaresThere(injectors.Endpoint{Host: "nats.shop.svc", Port: 4222}); got != want {
+		if got := plan.DeclaresThere(injectors.Endpoint{Host: "nats.shop.svc", Port: 4222}); got != injectors.TriOf(want) {
 			t.Errorf("%q: got declared at the destination %v, want %v", protocol, got, want)
 		}
-		if plan.Declares(4223) || plan.DeclaresThere(injectors.Endpoint{Host: "nats.shop.svc", Port: 4223}) {
-			t.Errorf("%q: got another port declared", protocol)
+		if a, b := plan.Declares(4223), plan.DeclaresThere(injectors.Endpoint{Host: "nats.shop.svc", Port: 4223}); a != injectors.Unknown || b != injectors.Unknown {
+			t.Errorf("%q: another port: got %v and %v, want unknown", protocol, a, b)
 		}
 	}
-	if p := injectors.New(labelled(nil), &injectors.Env{Catalogue: env().Catalogue}, injectors.Fact); p.Declares(1) || p.DeclaresThere(injectors.Endpoint{Host: "a", Port: 1}) {
-		t.Error("got a port declared where no Service can be read")
+	p := injectors.New(labelled(nil), &injectors.Env{Catalogue: env().Catalogue}, injectors.Fact)
+	if a, b := p.Declares(1), p.DeclaresThere(injectors.Endpoint{Host: "a", Port: 1}); a != injectors.Unknown || b != injectors.Unknown {
+		t.Errorf("where no Service can be read: got %v and %v, want unknown", a, b)
 	}
 }
 

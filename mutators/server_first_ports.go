@@ -29,7 +29,7 @@ func (d *draft) hanging(m *injectors.Mesh) []injectors.Ports {
 	var out []injectors.Ports
 	for _, n := range d.config.ServerFirstPorts {
 		port := uint16(n) //nolint:gosec // validated when loaded
-		if m.Capture.TakesPort(port) == injectors.Yes && m.Injector.ServerFirst(d.plan.Target, port) == injectors.No {
+		if m.Capture.TakesPort(port) == injectors.Yes && m.Injector.ServerFirst(d.plan.Target, port) != injectors.Yes {
 			out = append(out, injectors.Ports{First: port, Last: port})
 		}
 	}

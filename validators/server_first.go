@@ -59,9 +59,17 @@ func greets(port uint16) string {
 	return ""
 }
 
-// hangs tells whether the mesh waits for the client on the port.
-func (i *inspection) hangs(m *injectors.Mesh, port uint16) bool {
-	return m.Injector.ServerFirst(i.target, port) == injectors.No
+// hangs tells whether the mesh waits for the client on the port. Where that is the Service's to say, one is known that does not
+// declare the protocol.
+func (i *inspection) hangs(m *injectors.Mesh, port uint16, declares func() injectors.Tri) bool {
+	switch m.Injector.ServerFirst(i.target, port) {
+	case injectors.No:
+		return m.Injector.AppProtocol == "" || declares() != injectors.Yes
+	case injectors.Unknown:
+		return declares() == injectors.No
+	case injectors.Yes:
+	}
+	return false
 }
 
 // listens finds containers of the user's that serve such a protocol through the proxy.
@@ -74,7 +82,7 @@ func (i *inspection) listens(m *injectors.Mesh) {
 				continue
 			}
 			for n := range c.Ports {
-				if port := serves(&c.Ports[n]); port != 0 && m.Capture.Inbound.Takes(port) == injectors.Yes && i.hangs(m, port) && !i.plan.Declares(port) {
+				if port := serves(&c.Ports[n]); port != 0 && m.Capture.Inbound.Takes(port) == injectors.Yes && i.hangs(m, port, func() injectors.Tri { return i.plan.Declares(port) }) {
 					i.find(s, i.at(s)+" serves port "+strconv.Itoa(int(port))+" ("+greets(port)+"): the server speaks first, "+m.Injector.Title+
 						"'s proxy waits for the client.", i.declare(m, injectors.ExcludeInbound, port))
 				}
@@ -103,7 +111,7 @@ func (i *inspection) greeted(m *injectors.Mesh) {
 			continue
 		}
 		for _, to := range s.To {
-			if !i.speaksFirst(to.Port) || !i.hangs(m, to.Port) || i.plan.DeclaresThere(to) {
+			if !i.speaksFirst(to.Port) || !i.hangs(m, to.Port, func() injectors.Tri { return i.plan.DeclaresThere(to) }) {
 				continue
 			}
 			if state := i.plan.Network(s, to); state == injectors.Meshed || state == injectors.Cut {
@@ -128,10 +136,20 @@ func (i *inspection) speaksFirst(port uint16) bool {
 // configuredPorts finds configured ports that the redirect takes from every container of the pod.
 func (i *inspection) configuredPorts(m *injectors.Mesh) {
 	var ports []uint16
+	waits := " may wait there for the client to speak."
 	for _, n := range i.config.ServerFirstPorts {
-		if port := uint16(n); m.Capture.TakesPort(port) == injectors.Yes && i.hangs(m, port) { //nolint:gosec // validated when loaded
-			ports = append(ports, port)
+		port := uint16(n) //nolint:gosec // validated when loaded
+		if m.Capture.TakesPort(port) != injectors.Yes {
+			continue
 		}
+		switch m.Injector.ServerFirst(i.target, port) {
+		case injectors.Yes:
+			continue
+		case injectors.No:
+			waits = " waits there for the client to speak."
+		case injectors.Unknown:
+		}
+		ports = append(ports, port)
 	}
 	if len(ports) == 0 {
 		return
@@ -148,20 +166,22 @@ func (i *inspection) configuredPorts(m *injectors.Mesh) {
 	if fix == "" {
 		fix = i.declare(m, injectors.ExcludePorts)
 	}
-	i.find(nil, what+" configured as server-first, and "+m.Injector.Title+"'s proxy waits there for the client to speak.", fix)
+	i.find(nil, what+" configured as server-first, and "+m.Injector.Title+"'s proxy"+waits, fix)
 }
 
 // declare is the advice: the Service's own word first, the exemption second.
 func (i *inspection) declare(m *injectors.Mesh, means injectors.Meaning, ports ...uint16) string {
-	protocol := m.Injector.AppProtocol
-	if protocol == "" {
-		protocol = "tcp"
+	line := i.openPorts(m, means, ports...)
+	switch protocol := m.Injector.AppProtocol; {
+	case protocol == "" && line == "":
+		return "Keep the connections out of the mesh."
+	case protocol == "":
+		return line
+	case line == "":
+		return "Set appProtocol: " + protocol + " on the Service's port."
+	default:
+		return "Set appProtocol: " + protocol + " on the Service's port. Or a" + line[1:]
 	}
-	fix := "Set appProtocol: " + protocol + " on the Service's port"
-	if line := i.openPorts(m, means, ports...); line != "" {
-		return fix + ". Or a" + line[1:]
-	}
-	return fix + "."
 }
 
 // openPorts is the annotation that takes ports out of the redirect, as the union with what is out of it already; "" where there
