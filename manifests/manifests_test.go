@@ -87,7 +87,18 @@ type entry struct {
 	reinvocation *admissionregistrationv1.ReinvocationPolicyType
 }
 
+// entries are those that judge; those for the probe of reachability are probes.
 func entries(t *testing.T, objects resmap.ResMap) []entry {
+	t.Helper()
+	return slices.DeleteFunc(allEntries(t, objects), func(e entry) bool { return strings.HasPrefix(e.Name, "probe.") })
+}
+
+func probes(t *testing.T, objects resmap.ResMap) []entry {
+	t.Helper()
+	return slices.DeleteFunc(allEntries(t, objects), func(e entry) bool { return !strings.HasPrefix(e.Name, "probe.") })
+}
+
+func allEntries(t *testing.T, objects resmap.ResMap) []entry {
 	t.Helper()
 	var out []entry
 	for _, w := range one[admissionregistrationv1.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration").Webhooks {
@@ -130,7 +141,7 @@ func TestEntriesAreExplicitAndNarrow(t *testing.T) {
 
 func checkExplicit(t *testing.T, e *entry) {
 	t.Helper()
-	mutating := strings.Contains(e.Name, ".mutate.")
+	mutating, probe := strings.Contains(e.Name, ".mutate."), strings.HasPrefix(e.Name, "probe.")
 	if e.FailurePolicy == nil || e.MatchPolicy == nil || e.SideEffects == nil || e.TimeoutSeconds == nil || e.NamespaceSelector == nil ||
 		e.ObjectSelector == nil || e.ClientConfig.Service.Port == nil || e.ClientConfig.Service.Path == nil || mutating && e.reinvocation == nil {
 		t.Errorf("%s: a field that has a default is not written out", e.Name)
@@ -138,7 +149,11 @@ func checkExplicit(t *testing.T, e *entry) {
 	if len(e.ClientConfig.CABundle) > 0 {
 		t.Errorf("%s: has a caBundle", e.Name)
 	}
-	if want := map[bool]string{true: "/mutate", false: "/validate"}[mutating]; *e.ClientConfig.Service.Path != want {
+	want := map[bool]string{true: "/mutate", false: "/validate"}[mutating]
+	if probe {
+		want = "/probe" + want
+	}
+	if *e.ClientConfig.Service.Path != want {
 		t.Errorf("%s: path: got %s, want %s", e.Name, *e.ClientConfig.Service.Path, want)
 	}
 	for _, r := range e.Rules {
@@ -159,6 +174,36 @@ func checkExplicit(t *testing.T, e *entry) {
 		}
 		if slices.Contains(r.Resources, "pods") && len(e.MatchConditions) > 0 {
 			t.Errorf("%s: conditions on pods could keep us from the second pass", e.Name)
+		}
+	}
+}
+
+// TestProbesAreHarmless holds that nothing but the probe's own object, in our own namespace, is ever kept out.
+func TestProbesAreHarmless(t *testing.T) {
+	t.Parallel()
+	layers := map[string]string{
+		"inner": "resources: [../manifests/overlays/opt-in]\nnamespace: other\nnamePrefix: x-\n",
+		"outer": "resources: [../inner]\ncomponents: [../manifests/components/own-namespace]\n",
+	}
+	for dir, namespace := range map[string]string{overlays()[0]: "holdfast-system", overlays()[1]: "holdfast-system", "inner": "other", "outer": "other"} {
+		all := probes(t, render(t, dir, layers))
+		if len(all) != 2 || all[0].Name != config.ProbeMutate || all[1].Name != config.ProbeValidate {
+			t.Fatalf("%s: got %d probes, want %s and %s", dir, len(all), config.ProbeMutate, config.ProbeValidate)
+		}
+		for _, e := range all {
+			checkExplicit(t, &e)
+			if *e.FailurePolicy != admissionregistrationv1.Fail {
+				t.Errorf("%s: failurePolicy %s: the API server would not say why it cannot call", e.Name, *e.FailurePolicy)
+			}
+			if diff := cmp.Diff(map[string]string{config.ProbeLabel: config.ProbeLabelValue}, e.ObjectSelector.MatchLabels); diff != "" {
+				t.Errorf("%s: objects (-want +got):\n%s", e.Name, diff)
+			}
+			if x := e.NamespaceSelector.MatchExpressions[0]; x.Key != "kubernetes.io/metadata.name" || x.Operator != "In" || !slices.Equal(x.Values, []string{namespace}) {
+				t.Errorf("%s %s: namespaces: got %v, want %s alone", dir, e.Name, x, namespace)
+			}
+			if len(e.Rules) != 1 || !slices.Equal(e.Rules[0].Resources, []string{"configmaps"}) || !slices.Equal(e.Rules[0].Operations, []admissionregistrationv1.OperationType{admissionregistrationv1.Create}) {
+				t.Errorf("%s: rules: got %v, want the creation of configmaps alone", e.Name, e.Rules)
+			}
 		}
 	}
 }
@@ -235,6 +280,11 @@ func checkRights(t *testing.T, objects resmap.ResMap) {
 	t.Helper()
 	var names []string
 	cluster := one[rbacv1.ClusterRole](t, objects, "ClusterRole")
+	for _, r := range cluster.Rules {
+		if slices.Contains(r.Verbs, "create") {
+			t.Errorf("a right to create %v anywhere", r.Resources)
+		}
+	}
 	rules := slices.Clone(cluster.Rules)
 	for _, r := range all[rbacv1.Role](t, objects, "Role") {
 		rules = append(rules, r.Rules...)
@@ -246,7 +296,9 @@ func checkRights(t *testing.T, objects resmap.ResMap) {
 				t.Errorf("a rule names %q", word)
 			}
 		}
-		if slices.ContainsFunc(r.Verbs, func(v string) bool { return !slices.Contains([]string{"get", "list", "watch"}, v) }) && len(r.ResourceNames) == 0 {
+		// Objects that are yet to be created have no name to grant rights for; these two kinds, in our own namespace.
+		creates := slices.Equal(r.Verbs, []string{"create"}) && (slices.Equal(r.Resources, []string{"configmaps"}) || slices.Equal(r.Resources, []string{"events"}))
+		if slices.ContainsFunc(r.Verbs, func(v string) bool { return !slices.Contains([]string{"get", "list", "watch"}, v) }) && len(r.ResourceNames) == 0 && !creates {
 			t.Errorf("a right to write to any of %v", r.Resources)
 		}
 	}
@@ -272,6 +324,11 @@ func TestComponentsOnTopOfAnotherNamespace(t *testing.T) {
 	})
 	in := map[string]string{}
 	for _, b := range all[rbacv1.RoleBinding](t, objects, "RoleBinding") {
+		if b.RoleRef.Name == "holdfast-certificates" {
+			if s := b.Subjects[0]; s.Namespace+"/"+s.Name != "other/x-holdfast" || b.Namespace != "other" {
+				t.Errorf("who reads Certificates: got %s/%s in %s, want other/x-holdfast in other", s.Namespace, s.Name, b.Namespace)
+			}
+		}
 		if b.RoleRef.Name == "holdfast-mesh-settings" {
 			in[b.Namespace] = b.Subjects[0].Namespace + "/" + b.Subjects[0].Name
 		}
