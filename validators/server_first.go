@@ -61,15 +61,19 @@ func greets(port uint16) string {
 
 // hangs tells whether the mesh waits for the client on the port. Where that is the Service's to say, one is known that does not
 // declare the protocol.
-func (i *inspection) hangs(m *injectors.Mesh, port uint16, declares func() injectors.Tri) bool {
-	switch m.Injector.ServerFirst(i.target, port) {
-	case injectors.No:
-		return m.Injector.AppProtocol == "" || declares() != injectors.Yes
-	case injectors.Unknown:
-		return declares() == injectors.No
-	case injectors.Yes:
+// to is the destination, nil for a port of the pod's own.
+func (i *inspection) hangs(m *injectors.Mesh, port uint16, to *injectors.Endpoint) bool {
+	answer := m.Injector.ServerFirst(i.target, port)
+	if answer == injectors.Yes || answer == injectors.No && m.Injector.AppProtocol == "" {
+		return answer == injectors.No
 	}
-	return false
+	var declares injectors.Tri
+	if to == nil {
+		declares = i.plan.Declares(port)
+	} else {
+		declares = i.plan.DeclaresThere(*to)
+	}
+	return declares == injectors.No || declares == injectors.Unknown && answer == injectors.No
 }
 
 // listens finds containers of the user's that serve such a protocol through the proxy.
@@ -82,7 +86,7 @@ func (i *inspection) listens(m *injectors.Mesh) {
 				continue
 			}
 			for n := range c.Ports {
-				if port := serves(&c.Ports[n]); port != 0 && m.Capture.Inbound.Takes(port) == injectors.Yes && i.hangs(m, port, func() injectors.Tri { return i.plan.Declares(port) }) {
+				if port := serves(&c.Ports[n]); port != 0 && m.Capture.Inbound.Takes(port) == injectors.Yes && i.hangs(m, port, nil) {
 					i.find(s, i.at(s)+" serves port "+strconv.Itoa(int(port))+" ("+greets(port)+"): the server speaks first, "+m.Injector.Title+
 						"'s proxy waits for the client.", i.declare(m, injectors.ExcludeInbound, port))
 				}
@@ -110,12 +114,13 @@ func (i *inspection) greeted(m *injectors.Mesh) {
 		if s.Role != injectors.Dialer {
 			continue
 		}
-		for _, to := range s.To {
-			if !i.speaksFirst(to.Port) || !i.hangs(m, to.Port, func() injectors.Tri { return i.plan.DeclaresThere(to) }) {
+		for n := range s.To {
+			to := &s.To[n]
+			if !i.speaksFirst(to.Port) || !i.hangs(m, to.Port, to) {
 				continue
 			}
-			if state := i.plan.Network(s, to); state == injectors.Meshed || state == injectors.Cut {
-				i.find(s, i.at(s)+needed(s)+needs(to)+": the server speaks first, "+m.Injector.Title+"'s proxy waits for the client.",
+			if state := i.plan.Network(s, *to); state == injectors.Meshed || state == injectors.Cut {
+				i.find(s, i.at(s)+needed(s)+needs(*to)+": the server speaks first, "+m.Injector.Title+"'s proxy waits for the client.",
 					i.declare(m, injectors.ExcludePorts, to.Port))
 			}
 		}
