@@ -54,13 +54,13 @@ func unreachable(ctx context.Context, err error, host, port string) Result {
 		return failed("Check the name, and the DNS that is asked here: getent hosts "+host, "the name does not resolve: %v", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return failed("Start what should listen at port "+port+" of "+host+", or look for a firewall that rejects.", "the connection is refused: %v", err)
-	case ctx.Err() != nil || isTimeout(err):
+	case ctx.Err() != nil || dialTimedOut(err):
 		return failed("Open port "+port+" of "+host+" for connections from here: firewall, security group, network policy.", "no answer: something in between drops the packets, or %s is no address of a running machine", host)
 	}
 	return failed("", "%v", err)
 }
 
-func isTimeout(err error) bool {
+func dialTimedOut(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
 }

@@ -272,3 +272,15 @@ func (i *Installation) Stop() {
 		_ = os.RemoveAll(i.dir)
 	}
 }
+
+// Server is where the server's metrics and its diagnosis are, as a URL.
+func (i *Installation) Server() string { return "http://" + i.local.metrics }
+
+// Host is the machine that the server runs on; nil where webhooks are called by URL.
+func (i *Installation) Host() *controlplane.Host { return i.host }
+
+// Objects are what was applied.
+func (i *Installation) Objects() []*unstructured.Unstructured { return i.objects }
+
+// Service is the name of its Service.
+func (i *Installation) Service() string { return i.service }

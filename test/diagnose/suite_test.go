@@ -1,0 +1,212 @@
+// Package diagnose provokes, on a real control plane with the shipped manifests and the real server, the faults that the
+// probes are for, and holds what they say: the cause by its name, and nothing else as a cause.
+package diagnose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"holdfast.dev/holdfast/diagnose"
+	"holdfast.dev/holdfast/test/controlplane"
+	"holdfast.dev/holdfast/test/holdfast"
+)
+
+// suite is what the tests share: a control plane, and Holdfast in it.
+type suite struct {
+	cluster      *controlplane.Cluster
+	client       *kubernetes.Clientset
+	installation *holdfast.Installation
+	binary       string
+}
+
+var shared *suite
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
+		return 0
+	}
+	if reason := controlplane.Root(); reason != nil {
+		if os.Getenv("CI") == "true" {
+			fmt.Fprintln(os.Stderr, "these tests need a Service that leads somewhere, and CI is true:", reason)
+			return 1
+		}
+		fmt.Fprintln(os.Stderr, "not tested, without a Service that leads somewhere:", reason)
+		return 0
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s, stop, err := start(ctx)
+	defer stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	shared = s
+	return m.Run()
+}
+
+func start(ctx context.Context) (_ *suite, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, stop := range slices.Backward(stops) {
+			stop()
+		}
+	}
+	binaries, err := controlplane.Build(ctx, os.Stderr)
+	if err != nil {
+		return nil, stop, err
+	}
+	dir, err := os.MkdirTemp("", "holdfast-diagnose-")
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, func() { _ = os.RemoveAll(dir) })
+	s := &suite{}
+	if s.binary, err = holdfast.Build(ctx, dir); err != nil {
+		return nil, stop, err
+	}
+	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: binaries, Log: os.Stderr}); err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, s.cluster.Stop)
+	if s.client, err = kubernetes.NewForConfig(s.cluster.Config()); err != nil {
+		return nil, stop, err
+	}
+	for name, labels := range map[string]map[string]string{"shop": {"holdfast.dev/mode": "enforce"}, "istio-system": nil} {
+		if err := s.cluster.CreateNamespace(ctx, name, labels); err != nil {
+			return nil, stop, err
+		}
+	}
+	if s.installation, err = holdfast.Install(ctx, s.cluster, s.options()); err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, s.installation.Stop)
+	return s, stop, nil
+}
+
+func (s *suite) options() holdfast.Options {
+	return holdfast.Options{Binary: s.binary, Overlay: "cluster-wide"}
+}
+
+// diagnose runs the command as an administrator does, on another machine than the server's.
+func (s *suite) diagnose(t *testing.T, args ...string) *diagnose.Report {
+	t.Helper()
+	out, _, err := s.command(t.Context(), append([]string{"-o", "json"}, args...)...)
+	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		t.Fatal(err)
+	}
+	var r diagnose.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return &r
+}
+
+func (s *suite) command(ctx context.Context, args ...string) (stdout, stderr []byte, err error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, s.binary, append([]string{"diagnose", "--kubeconfig", s.cluster.Kubeconfig(), "--server", s.installation.Server()}, args...)...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err = cmd.Run(); err != nil {
+		err = fmt.Errorf("%w: %s", err, errs.Bytes())
+	}
+	return out.Bytes(), errs.Bytes(), err
+}
+
+// asked is what the server itself says.
+func (s *suite) asked(t *testing.T) *diagnose.Report {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.installation.Server()+"/diagnosis?fresh", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r diagnose.Report
+	if err := json.Unmarshal(body, &r); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return &r
+}
+
+// causes are the codes of what is not in order, and not skipped because of something else.
+func causes(r *diagnose.Report) []string {
+	var out []string
+	for i := range r.Probes {
+		switch l := &r.Probes[i]; l.State {
+		case diagnose.Failed, diagnose.Warning, diagnose.Unknown:
+			out = append(out, l.Code+" "+string(l.State))
+		case diagnose.Passed, diagnose.NotApplicable, diagnose.Skipped:
+		}
+	}
+	return out
+}
+
+func line(r *diagnose.Report, code string) *diagnose.Line {
+	for i := range r.Probes {
+		if r.Probes[i].Code == code {
+			return &r.Probes[i]
+		}
+	}
+	return &diagnose.Line{}
+}
+
+func text(r *diagnose.Report) string {
+	var b strings.Builder
+	for i := range r.Probes {
+		l := &r.Probes[i]
+		fmt.Fprintf(&b, "%s %-20s %-14s %s\n", l.Code, l.Name, l.State, l.Message)
+		if l.Fix != "" {
+			fmt.Fprintf(&b, "        %s\n", strings.ReplaceAll(l.Fix, "\n", "\n        "))
+		}
+	}
+	return b.String()
+}
+
+// settle asks until the causes are the wanted ones; the API server and the informers need a moment to learn of a change.
+func settle(t *testing.T, who string, ask func(*testing.T) *diagnose.Report, want ...string) *diagnose.Report {
+	t.Helper()
+	deadline := time.Now().Add(40 * time.Second)
+	for {
+		r := ask(t)
+		got := causes(r)
+		if slices.Equal(got, want) {
+			return r
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: got %v, want %v\n%s", who, got, want, text(r))
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+}
+
+// healthy waits until nothing is wrong any more.
+func (s *suite) healthy(t *testing.T) *diagnose.Report {
+	t.Helper()
+	r := settle(t, "holdfast diagnose", func(t *testing.T) *diagnose.Report { t.Helper(); return s.diagnose(t) })
+	return r
+}
