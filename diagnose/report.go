@@ -63,10 +63,10 @@ func (r *Report) count() {
 	r.OK = r.Counts[Failed] == 0
 }
 
-// line returns the answer to a probe about ourselves, nil where there is none.
-func (r *Report) line(code string) *Line {
+// line returns the answer to a probe about an object, or about ourselves (""); nil where there is none.
+func (r *Report) line(code, object string) *Line {
 	for i := range r.Probes {
-		if r.Probes[i].Code == code && r.Probes[i].Object == "" {
+		if r.Probes[i].Code == code && r.Probes[i].Object == object {
 			return &r.Probes[i]
 		}
 	}

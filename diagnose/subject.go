@@ -79,7 +79,11 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- holdfast diagnose",
 			"only the server itself can tell, and its report cannot be read: %v", err)
 	}
-	l := r.line(p.Code)
+	object := ""
+	if s.About != nil {
+		object = s.About.Name
+	}
+	l := r.line(p.Code, object)
 	if l == nil || l.State == Skipped {
 		return unknown("", "the server has not asked this yet")
 	}
