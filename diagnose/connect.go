@@ -28,7 +28,7 @@ func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, erro
 		return nil, fmt.Errorf("make client: %w", err)
 	}
 	return &Subject{
-		Client: client, Dynamic: objects, Own: own, Now: now,
+		Client: client, Dynamic: objects, Own: own, Now: now, Calls: &Calls{},
 		Raw: func(ctx context.Context, path string) ([]byte, error) {
 			return client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
 		},

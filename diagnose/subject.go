@@ -28,6 +28,8 @@ type Subject struct {
 	// Dial connects from where the probes run.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	Now  func() time.Time
+	// Calls remembers what the API server has counted, from one run to the next; nil where there is but one.
+	Calls *Calls
 
 	Catalogue *injectors.Catalogue
 	Own       Own

@@ -1,0 +1,238 @@
+package diagnose
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast.dev/holdfast/report"
+)
+
+// secondLook is after how long the counters are read again where nobody has read them before.
+const secondLook = 2 * time.Second
+
+func injectorCalls() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF239", Name: "injector-calls", Severity: report.Error,
+			Title: "the API server has not failed to call it of late",
+			Why:   "The API server counts the calls of each webhook that failed (apiserver_admission_webhook_fail_open_count, and _rejection_count with error_type calling_webhook_error), and more of them have failed since the last look, or all of them. Where the injector answers other pods, a firewall between the control plane and the nodes is the usual cause. The counters are those of one API server, and start with it.",
+			Fix:   "holdfast diagnose, run by somebody who may create pods, prints the API server's own error text. Open the port of the injector's pods, not 443, for the control plane.",
+		},
+		Needs: []string{certificateCode, "HF238"},
+		ask:   aboutNeighbour(calls),
+	}
+}
+
+// callKey is what the API server counts by.
+type callKey struct {
+	name     string
+	mutating bool
+}
+
+// callCount is what happened to the calls of an entry since the API server started.
+type callCount struct{ all, open, closed float64 }
+
+func (c callCount) failed() float64 { return c.open + c.closed }
+
+func (c callCount) minus(o callCount) callCount {
+	return callCount{c.all - o.all, c.open - o.open, c.closed - o.closed}
+}
+
+func (c callCount) plus(o callCount) callCount {
+	return callCount{c.all + o.all, c.open + o.open, c.closed + o.closed}
+}
+
+// callCounts are the counters of one API server, which is told from others by when it started.
+type callCounts struct {
+	process string
+	by      map[callKey]callCount
+}
+
+// Calls remembers from one run to the next what API servers have counted.
+type Calls struct {
+	mu     sync.Mutex
+	before map[callID]callMemory
+}
+
+type callID struct {
+	process string
+	callKey
+}
+
+type callMemory struct {
+	count callCount
+	// failing tells that calls failed when last there were any.
+	failing bool
+}
+
+// turn takes a new count, and returns how it grew and whether calls fail; known is false for what is seen for the first time.
+func (c *Calls) turn(process string, key callKey, now callCount) (grown callCount, failing, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.before == nil {
+		c.before = map[callID]callMemory{}
+	}
+	id := callID{process, key}
+	was, known := c.before[id]
+	grown, failing = now.minus(was.count), was.failing
+	switch {
+	case !known:
+		failing = now.failed() > 0 && now.failed() >= now.all
+	case grown.failed() > 0:
+		failing = true
+	case grown.all > 0:
+		failing = false
+	}
+	c.before[id] = callMemory{now, failing}
+	return grown, failing, known
+}
+
+// counts reads the counters, once a run.
+func (n *neighbour) counts(ctx context.Context, s *Subject) (*callCounts, error) {
+	return n.all.metrics.get(ctx, s.seen.life, s.readCalls)
+}
+
+func (s *Subject) readCalls(ctx context.Context) (*callCounts, error) {
+	if s.Raw == nil {
+		return nil, fmt.Errorf("nobody can read /metrics here")
+	}
+	page, err := s.Raw(ctx, "/metrics")
+	if err != nil {
+		return nil, fmt.Errorf("get /metrics of the API server: %w", err)
+	}
+	return parseCalls(page), nil
+}
+
+// parseCalls picks the counters of calls from a page of metrics (k8s.io/apiserver, pkg/admission/metrics at 0.36).
+func parseCalls(page []byte) *callCounts {
+	out := &callCounts{by: map[callKey]callCount{}}
+	lines := bufio.NewScanner(bytes.NewReader(page))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if rest, ok := strings.CutPrefix(line, "process_start_time_seconds "); ok {
+			out.process = rest
+		}
+		rest, ok := strings.CutPrefix(line, "apiserver_admission_webhook_")
+		if !ok {
+			continue
+		}
+		metric, rest, _ := strings.Cut(rest, "{")
+		labels, number, ok := strings.Cut(rest, "} ")
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if !ok || err != nil {
+			continue
+		}
+		key := callKey{labelOf(labels, "name"), labelOf(labels, "type") == "admit"}
+		c := out.by[key]
+		switch {
+		case metric == "request_total":
+			c.all += n
+		case metric == "fail_open_count":
+			c.open += n
+		case metric == "rejection_count" && labelOf(labels, "error_type") == "calling_webhook_error":
+			c.closed += n
+		default:
+			continue
+		}
+		out.by[key] = c
+	}
+	return out
+}
+
+// labelOf returns the value of a label in the text between the braces of a sample.
+func labelOf(labels, name string) string {
+	for part := range strings.SplitSeq(labels, ",") {
+		if v, ok := strings.CutPrefix(part, name+`="`); ok {
+			return strings.TrimSuffix(v, `"`)
+		}
+	}
+	return ""
+}
+
+func calls(ctx context.Context, s *Subject, n *neighbour) Result {
+	counts, err := n.counts(ctx, s)
+	if err != nil {
+		return cannot(err)
+	}
+	memory := s.Calls
+	if memory == nil {
+		memory = &Calls{}
+	}
+	total, grown, failing, known := n.judgeCalls(memory, counts)
+	if total.failed() == 0 {
+		return passed("none of %.0f since this API server started", total.all)
+	}
+	if !known && !failing {
+		again, err := s.lookAgain(ctx)
+		if err != nil {
+			return cannot(err)
+		}
+		if again != nil && again.process == counts.process {
+			total, grown, failing, _ = n.judgeCalls(memory, again)
+		}
+	}
+	if !failing {
+		return passed("%.0f of %.0f failed since this API server started, none of late", total.failed(), total.all)
+	}
+	count := grown
+	since := "since the last look"
+	if count.failed() == 0 {
+		count, since = total, "since this API server started, those of late among them"
+	}
+	port, whose := s.real(ctx, n)
+	fix := "holdfast diagnose prints the API server's own error text. " + OpenPort(n.platform(ctx, s), port, whose)
+	if shared := n.sharing(); shared != "" {
+		return warn(fix, "%.0f of %.0f calls failed %s, of entries with these names here and in %s", count.failed(), count.all, since, shared)
+	}
+	return failed(fix, "%.0f of %.0f calls failed %s (%.0f let through unchanged, %.0f refused): the API server does not reach it; %s",
+		count.failed(), count.all, since, count.open, count.closed, n.loss())
+}
+
+// judgeCalls adds up the entries; known is false where one of them is new.
+func (n *neighbour) judgeCalls(memory *Calls, counts *callCounts) (total, grown callCount, failing, known bool) {
+	known = true
+	for _, e := range n.entries {
+		key := callKey{e.Name, e.Mutating}
+		now := counts.by[key]
+		more, fails, old := memory.turn(counts.process, key, now)
+		total = total.plus(now)
+		if old {
+			grown = grown.plus(more)
+		}
+		failing, known = failing || fails, known && old
+	}
+	return total, grown, failing, known
+}
+
+// lookAgain reads the counters once more, after a moment; nil where there is no time for it.
+func (s *Subject) lookAgain(ctx context.Context) (*callCounts, error) {
+	if end, ok := ctx.Deadline(); ok && end.Sub(s.Now()) < 2*secondLook {
+		return nil, nil
+	}
+	if !sleep(ctx, secondLook) {
+		return nil, context.Cause(ctx)
+	}
+	return s.readCalls(ctx)
+}
+
+// sharing names another configuration with entries of the same names: the API server counts them together.
+func (n *neighbour) sharing() string {
+	for _, other := range n.all.list {
+		if other == n || other.resting {
+			continue
+		}
+		for _, e := range other.entries {
+			if e.Mutating == n.entries[0].Mutating && find(n.entries, e.Name) != nil {
+				return other.where()
+			}
+		}
+	}
+	return ""
+}

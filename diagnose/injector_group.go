@@ -1,0 +1,344 @@
+package diagnose
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"holdfast.dev/holdfast/injectors"
+)
+
+// mostNeighbours bounds how many configurations are asked about in one run, mostTries how many pods are created at once.
+const (
+	mostNeighbours = 20
+	mostTries      = 4
+)
+
+// Labels of Istio's configurations (istio/istio, manifests/charts/istio-control/istio-discovery/templates and
+// istioctl/pkg/util/common.go at release 1.30).
+const (
+	istioTag         = "istio.io/tag"
+	istioRevision    = "istio.io/rev"
+	istioDeactivated = "istio.io/deactivated"
+	istioInjects     = ".sidecar-injector.istio.io"
+	istioValidates   = "validation.istio.io"
+)
+
+// neighbour is one webhook configuration of an injector that we live with.
+type neighbour struct {
+	injector *injectors.Injector // nil for a configuration that only validates
+	title    string
+	revision string
+	tag      string
+	entries  []*Entry
+	// resting tells that istioctl has put all its entries to rest, because a tag takes their place.
+	resting bool
+	all     *neighbourhood
+}
+
+// neighbourhood is what the neighbours of one run share.
+type neighbourhood struct {
+	list    []*neighbour
+	tries   chan struct{}
+	metrics memo[*callCounts]
+	cloud   memo[Platform]
+}
+
+// injectorConfigurations lists the configurations of all injectors that the catalogue knows, mutating ones first, and the
+// validating ones of the same programs.
+func injectorConfigurations(ctx context.Context, s *Subject) ([]*Object, error) {
+	entries, err := s.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := s.hooks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := &neighbourhood{tries: make(chan struct{}, mostTries)}
+	programs := map[string]string{} // titles by Service
+	for _, e := range entries {
+		if s.Ours(e) {
+			continue
+		}
+		if e.Mutating {
+			all.mutating(e, hooks, programs)
+		} else {
+			all.validating(e, programs)
+		}
+	}
+	var objects []*Object
+	for _, n := range all.list {
+		if len(objects) == mostNeighbours {
+			objects = append(objects, &Object{Name: fmt.Sprintf("%d more webhook configurations", len(all.list)-mostNeighbours)})
+			break
+		}
+		objects = append(objects, &Object{Name: n.entries[0].Kind() + "/" + n.entries[0].Configuration, Value: n})
+	}
+	return objects, nil
+}
+
+func (all *neighbourhood) mutating(e *Entry, hooks []*injectors.Hook, programs map[string]string) {
+	rests := restsNow(e)
+	at := slices.IndexFunc(hooks, func(h *injectors.Hook) bool {
+		return h.Configuration == e.Configuration && h.Name == e.Name && h.Injector != nil && !h.Self
+	})
+	if at < 0 && !rests {
+		return
+	}
+	n := all.of(e)
+	n.resting = n.resting && rests
+	if n.title == "" {
+		n.title, n.revision = "Istio", e.Labels[istioRevision]
+	}
+	if at >= 0 {
+		n.injector, n.title, n.revision = hooks[at].Injector, hooks[at].Injector.Title, hooks[at].Revision
+	}
+	if service := e.ClientConfig.Service; service != nil && !rests {
+		programs[service.Namespace+"/"+service.Name] = n.title
+	}
+}
+
+func (all *neighbourhood) validating(e *Entry, programs map[string]string) {
+	title := ""
+	if service := e.ClientConfig.Service; service != nil {
+		title = programs[service.Namespace+"/"+service.Name]
+	}
+	if title == "" && (e.Name == istioValidates || strings.HasSuffix(e.Name, "."+istioValidates)) {
+		title = "Istio"
+	}
+	if title == "" {
+		return
+	}
+	n := all.of(e)
+	n.resting, n.title, n.revision = false, title, e.Labels[istioRevision]
+}
+
+// of returns the neighbour whose configuration the entry is in, with the entry added.
+func (all *neighbourhood) of(e *Entry) *neighbour {
+	for _, n := range all.list {
+		if n.entries[0].Mutating == e.Mutating && n.entries[0].Configuration == e.Configuration {
+			n.entries = append(n.entries, e)
+			return n
+		}
+	}
+	n := &neighbour{entries: []*Entry{e}, tag: e.Labels[istioTag], resting: true, all: all}
+	all.list = append(all.list, n)
+	return n
+}
+
+// restsNow tells whether istioctl has put an entry to rest: a label that no namespace has selects it.
+func restsNow(e *Entry) bool {
+	if !strings.HasSuffix(e.Name, istioInjects) || e.NamespaceSelector == nil {
+		return false
+	}
+	_, rests := e.NamespaceSelector.MatchLabels[istioDeactivated]
+	return rests
+}
+
+// aboutNeighbour makes a probe's function of one that is asked about a configuration at work.
+func aboutNeighbour(ask func(ctx context.Context, s *Subject, n *neighbour) Result) func(context.Context, *Subject) Result {
+	return func(ctx context.Context, s *Subject) Result {
+		if s.About == nil {
+			return notApplicable("there is nothing to ask about")
+		}
+		n, ok := s.About.Value.(*neighbour)
+		switch {
+		case !ok:
+			return unknown("", "not asked: there are more than %d webhook configurations of injectors", mostNeighbours)
+		case n.resting:
+			return notApplicable("istioctl has put it to rest: no pod is sent to it")
+		}
+		return ask(ctx, s, n)
+	}
+}
+
+// where names the configuration as kubectl takes it.
+func (n *neighbour) where() string { return n.entries[0].Where() }
+
+// who names the program, and which of them.
+func (n *neighbour) who() string {
+	switch {
+	case n.tag != "":
+		return n.title + ", tag " + n.tag + " of revision " + n.revision
+	case n.revision != "" && !strings.Contains(n.revision, "/"):
+		return n.title + ", revision " + n.revision
+	}
+	return n.title
+}
+
+// fails tells whether one of the entries turns objects away while it cannot be called.
+func (n *neighbour) fails() bool { return slices.ContainsFunc(n.entries, (*Entry).Fails) }
+
+// loss says what a failure looks like.
+func (n *neighbour) loss() string {
+	mutating := n.entries[0].Mutating
+	switch {
+	case mutating && n.fails():
+		return "its pods are refused (FailedCreate on their ReplicaSets)"
+	case mutating:
+		return "its pods start without what it adds, and nobody gets an error"
+	case n.fails():
+		return "what it checks is refused"
+	}
+	return "what it checks passes unchecked"
+}
+
+// policy is failurePolicy with what follows from it.
+func (n *neighbour) policy() string {
+	name := "Ignore"
+	if n.fails() {
+		name = "Fail"
+	}
+	return "failurePolicy " + name + ": without an answer " + n.loss()
+}
+
+// callee is what an entry calls: a port of a Service, or a URL.
+type callee struct {
+	namespace, name string
+	port            int32
+	url             string
+}
+
+func (e *Entry) callee() callee {
+	if service := e.ClientConfig.Service; service != nil {
+		return callee{namespace: service.Namespace, name: service.Name, port: e.Port()}
+	}
+	return callee{url: value(e.ClientConfig.URL)}
+}
+
+// callees returns what the entries call, each once.
+func (n *neighbour) callees() []callee {
+	var out []callee
+	for _, e := range n.entries {
+		if c := e.callee(); !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// byURL tells whether none of the entries calls a Service.
+func (n *neighbour) byURL() bool { return byURL(n.entries) }
+
+func (c callee) String() string {
+	if c.url != "" {
+		return c.url
+	}
+	return "Service " + c.namespace + "/" + c.name
+}
+
+// address is where a URL leads, HOST:PORT.
+func (c callee) address() string {
+	u, err := url.Parse(c.url)
+	if err != nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// backing is what stands behind a Service that is called.
+type backing struct {
+	service    *corev1.Service
+	port       *corev1.ServicePort // nil where the Service has no such port
+	deployment *appsv1.Deployment  // nil where none makes pods for the Service, or none can be read
+	// targets are the ports of the pods; ready and waiting the endpoints, HOST:PORT each.
+	targets        []int32
+	ready, waiting []string
+	unread         error // why endpoints are not known
+}
+
+// behind follows a Service to its pods. The Service is nil where there is none.
+func (s *Subject) behind(ctx context.Context, c callee) (*backing, error) {
+	service, err := s.Service(ctx, c.namespace, c.name)
+	if err != nil || service == nil {
+		return &backing{}, err
+	}
+	b := &backing{service: service}
+	if at := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == c.port }); at >= 0 {
+		b.port = &service.Spec.Ports[at]
+	}
+	if deployments, err := s.Deployments(ctx, c.namespace); err == nil {
+		for i := range deployments {
+			if selected(service, deployments[i].Spec.Template.Labels) {
+				b.deployment = &deployments[i]
+			}
+		}
+	}
+	b.unread = s.endpointsBehind(ctx, c, b)
+	if len(b.targets) == 0 && b.port != nil {
+		var spec *corev1.PodSpec
+		if b.deployment != nil {
+			spec = &b.deployment.Spec.Template.Spec
+		}
+		if n := target(b.port, spec); n != 0 {
+			b.targets = append(b.targets, n)
+		}
+	}
+	return b, nil
+}
+
+func (s *Subject) endpointsBehind(ctx context.Context, c callee, b *backing) error {
+	parts, err := s.EndpointSlices(ctx, c.namespace, c.name)
+	if err != nil {
+		return err
+	}
+	for i := range parts {
+		for _, p := range parts[i].Ports {
+			if p.Port == nil || b.port == nil || value(p.Name) != b.port.Name {
+				continue
+			}
+			for k := range parts[i].Endpoints {
+				e := &parts[i].Endpoints[k]
+				if !slices.Contains(b.targets, *p.Port) {
+					b.targets = append(b.targets, *p.Port)
+				}
+				for _, address := range e.Addresses {
+					at := net.JoinHostPort(address, strconv.Itoa(int(*p.Port)))
+					if isReady(e) {
+						b.ready = append(b.ready, at)
+					} else {
+						b.waiting = append(b.waiting, at)
+					}
+				}
+			}
+		}
+	}
+	b.ready, b.waiting = unique(b.ready), unique(b.waiting)
+	return nil
+}
+
+// real returns the port that firewalls have to let pass, with what it is of: that of the pods, never that of the Service.
+func (s *Subject) real(ctx context.Context, n *neighbour) (port int, whose string) {
+	for _, c := range n.callees() {
+		if c.url != "" {
+			_, number, _ := net.SplitHostPort(c.address())
+			port, _ = strconv.Atoi(number)
+			return port, c.url
+		}
+		if b, err := s.behind(ctx, c); err == nil && len(b.targets) > 0 {
+			return int(b.targets[0]), "the pods of Service " + c.namespace + "/" + c.name
+		}
+	}
+	return 0, n.title
+}
+
+// platform is asked for once a run.
+func (n *neighbour) platform(ctx context.Context, s *Subject) Platform {
+	p, err := n.all.cloud.get(ctx, s.seen.life, func(ctx context.Context) (Platform, error) { return s.Platform(ctx), nil })
+	if err != nil {
+		return Other
+	}
+	return p
+}

@@ -1,0 +1,96 @@
+package diagnose
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"holdfast.dev/holdfast/report"
+)
+
+// meshGroup is where Google keeps its managed control planes of Istio: ControlPlaneRevision, v1alpha1 and v1beta1
+// (cloud.google.com/service-mesh/docs, "Provision a managed Cloud Service Mesh control plane").
+const meshGroup = "mesh.cloud.google.com"
+
+// managedRevisions lists the ControlPlaneRevisions; none where the cluster does not know such objects.
+func managedRevisions(ctx context.Context, s *Subject) ([]*Object, error) {
+	if s.Raw == nil || s.Dynamic == nil {
+		return nil, nil
+	}
+	page, err := s.Raw(ctx, "/apis/"+meshGroup)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", meshGroup, err)
+	}
+	var group metav1.APIGroup
+	if err := json.Unmarshal(page, &group); err != nil {
+		return nil, fmt.Errorf("read versions of %s: %w", meshGroup, err)
+	}
+	kind := schema.GroupVersionResource{Group: meshGroup, Version: group.PreferredVersion.Version, Resource: "controlplanerevisions"}
+	revisions, err := s.Dynamic.Resource(kind).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list controlplanerevisions: %w", err)
+	}
+	var objects []*Object
+	for i := range revisions.Items[:min(len(revisions.Items), mostNeighbours)] {
+		o := &revisions.Items[i]
+		objects = append(objects, &Object{Name: "ControlPlaneRevision/" + o.GetNamespace() + "/" + o.GetName(), Value: o})
+	}
+	slices.SortFunc(objects, func(a, b *Object) int { return compareNames(a.Name, b.Name) })
+	return objects, nil
+}
+
+func managedRevision() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF241", Name: "managed-revision", Severity: report.Error,
+			Title: "the managed control plane is reconciled",
+			Why:   "Google's managed control plane is not ready, or its provisioning has stopped: the conditions Reconciled and Stalled of its ControlPlaneRevision say so, with a reason. Its webhook may be missing, or call something that does not answer.",
+			Fix:   "Read the condition's message: holdfast explain knows the reasons. kubectl -n istio-system describe controlplanerevisions.",
+		},
+		Needs: []string{apiServerCode},
+		ask: func(_ context.Context, s *Subject) Result {
+			if s.About == nil {
+				return notApplicable("there is nothing to ask about")
+			}
+			o, ok := s.About.Value.(*unstructured.Unstructured)
+			if !ok {
+				return unknown("", "not asked")
+			}
+			describe := "kubectl -n " + o.GetNamespace() + " describe controlplanerevision " + o.GetName()
+			stalled, reason, message := condition(o, "Stalled")
+			if stalled == string(metav1.ConditionTrue) {
+				return failed(describe, "its provisioning has stopped: %s: %s", reason, message)
+			}
+			reconciled, reason, message := condition(o, "Reconciled")
+			switch reconciled {
+			case string(metav1.ConditionTrue):
+				return passed("Reconciled")
+			case string(metav1.ConditionFalse):
+				return failed(describe, "it is not reconciled: %s: %s", reason, message)
+			}
+			return warn(describe, "it says nothing of Reconciled yet: it is being provisioned, which takes minutes")
+		},
+	}
+}
+
+func compareNames(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,257 @@
+package diagnose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
+)
+
+// Patience with a dry-run pod: most webhooks time out after 10 s, and their error text is the best evidence there is.
+const (
+	reachPatience = 12 * time.Second
+	tryPatience   = 11500 * time.Millisecond
+)
+
+func injectorReached() Probe {
+	return Probe{
+		Topic: report.Topic{
+			Code: "HF238", Name: "injector-reached", Severity: report.Error,
+			Title: "the API server reaches it",
+			Why:   "A pod that the configuration selects was created as a dry run, and the API server could not call the injector for it. Its error names the port of the Service (443); what matters is the port of the pods. With failurePolicy Fail such pods are refused, with Ignore they start without what the injector adds. One answer proves one API server and one replica.",
+			Fix:   "The message is the API server's own. A timeout is a firewall between the control plane and the nodes: open the port of the injector's pods, such as istiod's 15017. A refused connection: nothing listens, or a firewall rejects. x509: the CA or the certificate.",
+		},
+		Needs:    []string{"HF232", "HF233", "HF234", "HF235", certificateCode},
+		Patience: reachPatience,
+		ask:      aboutNeighbour(injects),
+	}
+}
+
+func injects(ctx context.Context, s *Subject, n *neighbour) Result {
+	switch {
+	case !n.entries[0].Mutating:
+		return notApplicable("it is not called for pods")
+	case s.TryPod == nil:
+		return notApplicable("the server creates nothing outside of its own namespace; holdfast diagnose tries it, with the rights of who runs it")
+	}
+	namespaces, err := s.Namespaces(ctx)
+	if err != nil {
+		return cannot(err)
+	}
+	sample := n.sample(s, namespaces)
+	if sample == nil {
+		return notApplicable("it selects no namespace of the cluster")
+	}
+	select {
+	case n.all.tries <- struct{}{}:
+		defer func() { <-n.all.tries }()
+	case <-ctx.Done():
+		return unknown("", "others were tried first, and the time is over")
+	}
+	var before *callCounts
+	if !sample.entry.Fails() {
+		before, _ = s.readCalls(ctx) //nolint:errcheck // without the counters there are other ways to tell
+	}
+	trying, cancel := context.WithTimeout(ctx, tryPatience)
+	defer cancel()
+	back, _, err := s.TryPod(trying, sample.pod)
+	switch {
+	case err != nil && trying.Err() != nil:
+		return s.unanswered(ctx, n, sample)
+	case err != nil:
+		return s.notAdmitted(ctx, n, sample, err)
+	case n.acted(back):
+		return passed("%s acted on a dry-run pod in namespace %s (this proves one API server and one replica)", n.title, sample.pod.Namespace)
+	case len(sample.entry.MatchConditions) > 0:
+		return unknown("", "a dry-run pod in namespace %s came back unchanged; whether its matchConditions let the pod through is not known", sample.pod.Namespace)
+	case sample.entry.Fails():
+		return passed("%s was called for a dry-run pod in namespace %s, and left it alone", n.title, sample.pod.Namespace)
+	}
+	return s.letThrough(ctx, n, sample, before)
+}
+
+// acted tells whether the injector has changed a pod.
+func (n *neighbour) acted(pod *corev1.Pod) bool {
+	if n.injector == nil || pod == nil {
+		return false
+	}
+	if n.injector.Marked != nil && n.injector.Marked(injectors.PodTarget(pod, &injectors.Namespace{Name: pod.Namespace})) {
+		return true
+	}
+	for i := range pod.Spec.InitContainers {
+		if _, its := n.injector.Containers[pod.Spec.InitContainers[i].Name]; its {
+			return true
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if _, its := n.injector.Containers[pod.Spec.Containers[i].Name]; its {
+			return true
+		}
+	}
+	return false
+}
+
+// unanswered is for a dry run that took longer than anybody waits.
+func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample) Result {
+	port, whose := s.real(ctx, n)
+	fix := OpenPort(n.platform(ctx, s), port, whose)
+	timeout := int32(10)
+	if t := try.entry.TimeoutSeconds; t != nil {
+		timeout = *t
+	}
+	if l := s.needed[certificateCode]; l != nil && l.State == Warning {
+		return failed(fix, "the API server has no answer after %s, nor have we from port %d: something drops it, or it hangs (timeoutSeconds %d); %s", round(tryPatience), port, timeout, n.loss())
+	}
+	return warn(fix, "a dry-run pod in namespace %s got no answer within %s: one of the webhooks for pods hangs; this one is given %d s", try.pod.Namespace, round(tryPatience), timeout)
+}
+
+// notAdmitted says what an error of the API server means.
+func (s *Subject) notAdmitted(ctx context.Context, n *neighbour, try *sample, err error) Result {
+	text := err.Error()
+	whose, named := webhookIn(text)
+	ours := named && find(n.entries, whose) != nil
+	switch {
+	case ours && strings.Contains(text, "does not support dry run"):
+		return notApplicable("it does not support dry runs: %s", text)
+	case ours && strings.Contains(text, "failed calling webhook"):
+		cause, fix := s.whyUncalled(ctx, n, text)
+		return failed(fix, "%s; %s.\n%s", cause, n.loss(), text)
+	case ours:
+		return passed("it answered, and refused a bare dry-run pod in namespace %s: %s", try.pod.Namespace, text)
+	case !named && apierrors.IsForbidden(err) && strings.Contains(text, "cannot create resource"):
+		return unknown("Ask as somebody who may create pods in namespace "+try.pod.Namespace+".", "a right is missing: %s", text)
+	case try.entry.Fails() && s.afterwards(ctx, try.entry, whose, named, text):
+		return passed("it was called for a dry-run pod in namespace %s, which somebody else refused later: %s", try.pod.Namespace, text)
+	case named:
+		return unknown("Look at the webhook that the message names.", "another webhook keeps the probe's pod out: %s", text)
+	}
+	return unknown("", "the probe's pod was not admitted in namespace %s: %s", try.pod.Namespace, text)
+}
+
+// webhookIn returns the webhook that an error names.
+func webhookIn(text string) (string, bool) {
+	_, rest, ok := strings.Cut(text, `webhook "`)
+	if !ok {
+		return "", false
+	}
+	name, _, ok := strings.Cut(rest, `"`)
+	return name, ok
+}
+
+// afterwards tells whether a refusal is of somebody who comes after the entry, so that the entry was called before: webhooks
+// are called in order, Pod Security and quotas judge what they made (k8s.io/kubernetes, pkg/kubeapiserver/options/plugins.go).
+func (s *Subject) afterwards(ctx context.Context, e *Entry, whose string, named bool, text string) bool {
+	if !named {
+		return strings.Contains(text, "violates PodSecurity") || strings.Contains(text, "exceeded quota") || strings.Contains(text, "ValidatingAdmissionPolicy")
+	}
+	all, err := s.Entries(ctx)
+	if err != nil {
+		return false
+	}
+	mine := slices.IndexFunc(all, func(o *Entry) bool { return o.Mutating && o.Configuration == e.Configuration && o.Name == e.Name })
+	theirs := slices.IndexFunc(all, func(o *Entry) bool { return o.Name == whose })
+	return mine >= 0 && theirs > mine
+}
+
+// letThrough looks for signs of a call, or of one that failed, where failurePolicy Ignore hides both.
+func (s *Subject) letThrough(ctx context.Context, n *neighbour, try *sample, before *callCounts) Result {
+	key := callKey{try.entry.Name, true}
+	var grown callCount
+	if after, err := s.readCalls(ctx); err == nil && before != nil && after.process == before.process {
+		grown = after.by[key].minus(before.by[key])
+	}
+	text, state := s.throughProxy(ctx, try.entry)
+	switch {
+	case grown.open > 0 || state == Failed:
+		if text == "" {
+			text = "apiserver_admission_webhook_fail_open_count of " + try.entry.Name + " has grown"
+		}
+		cause, fix := s.whyUncalled(ctx, n, text)
+		return failed(fix, "%s; %s.\n%s", cause, n.loss(), text)
+	case grown.all > 0:
+		return passed("%s was called for a dry-run pod in namespace %s, and left it alone", n.title, try.pod.Namespace)
+	case state == Passed:
+		return passed("%s left a dry-run pod in namespace %s alone; its Service answers the API server", n.title, try.pod.Namespace)
+	}
+	return unknown("", "a dry-run pod in namespace %s came back unchanged, and with failurePolicy Ignore nothing tells whether %s was called", try.pod.Namespace, n.title)
+}
+
+// throughProxy has the API server connect to the pods of a Service as it does for a webhook, and returns its error text. Any
+// answer will do. It verifies no certificate.
+func (s *Subject) throughProxy(ctx context.Context, e *Entry) (text string, state State) {
+	c := e.callee()
+	if c.url != "" || s.Raw == nil {
+		return "", Unknown
+	}
+	_, err := s.Raw(ctx, fmt.Sprintf("/api/v1/namespaces/%s/services/https:%s:%d/proxy%s", c.namespace, c.name, c.port, e.Path()))
+	var status apierrors.APIStatus
+	switch {
+	case err == nil:
+		return "", Passed
+	case ctx.Err() != nil:
+		return "", Unknown
+	case strings.Contains(err.Error(), "error trying to reach service"):
+		return err.Error(), Failed
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "services/proxy"):
+		return "", Unknown
+	case errors.As(err, &status) && status.Status().Code < 500:
+		return "", Passed
+	}
+	return "", Unknown
+}
+
+// whyUncalled names the cause that the words of an error stand for (client-go and net/http at Go 1.26, k8s.io/apiserver and its
+// webhook client at 0.36), and what to do.
+func (s *Subject) whyUncalled(ctx context.Context, n *neighbour, text string) (cause, fix string) {
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	port, whose := s.real(ctx, n)
+	at := fmt.Sprintf("port %d of %s", port, whose)
+	pods := "kubectl get " + n.where() + " -o yaml"
+	for _, c := range n.callees() {
+		if c.name != "" {
+			pods = "kubectl -n " + c.namespace + " get pods,endpointslices -o wide; kubectl -n " + c.namespace + " get service " + c.name + " -o yaml"
+			break
+		}
+	}
+	switch {
+	case has("tunnel-uds", "konnectivity"):
+		return "the tunnel between the control plane and the nodes is broken", "kubectl -n kube-system logs -l k8s-app=konnectivity-agent --tail=20; kubectl -n kube-system rollout restart deploy/konnectivity-agent"
+	case has("Address is not allowed"):
+		return "the control plane cannot reach pods on an overlay network", "Run " + n.title + "'s injector with hostNetwork: true, on a port that is free on the nodes."
+	case has("x509:", "tls:"):
+		return "the API server does not accept the certificate of " + whose, s.bundleAgain(ctx, n)
+	case has("no such host"):
+		return "the API server cannot resolve the name in " + n.callees()[0].String(), "Let the installer of " + n.title + " write the URL again; look at the DNS of the control plane's machines."
+	case has("connection refused"):
+		return "nothing listens at " + at + ", or a firewall rejects the connection", pods
+	case has("no route to host", "operation not permitted", "permission denied"):
+		return "a firewall rejects the connection to " + at, OpenPort(n.platform(ctx, s), port, whose)
+	case has("context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled", "Timeout: request did not complete"):
+		cause := "the API server gets no answer from " + at + ": something in between drops it, or it hangs"
+		if l := s.needed[certificateCode]; l != nil && l.State == Passed {
+			cause = "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it"
+		}
+		return cause, OpenPort(n.platform(ctx, s), port, whose)
+	case has("no endpoints available"):
+		return "no ready pod stands behind it", pods
+	case has(`service "`) && has("not found", "no service port"):
+		return "the Service, or its port, is not there", n.leftOver()
+	case has("EOF", "connection reset", "broken pipe"):
+		return "what stands at " + at + " ends the connection: a proxy in front of it, or a server that is going away", pods
+	case has("HTTP response to HTTPS client", "could not find the requested resource", "404"):
+		return "what stands at " + at + " is not " + n.title + "'s webhook", pods
+	case has(`an error on the server ("unknown")`) && n.byURL():
+		return "the managed control plane answers with an error", "kubectl -n istio-system describe controlplanerevisions; is the Connect gateway API enabled?"
+	}
+	return "the call failed", pods
+}

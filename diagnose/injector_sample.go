@@ -1,0 +1,123 @@
+package diagnose
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// sample is a pod that an entry is called for.
+type sample struct {
+	entry *Entry
+	pod   *corev1.Pod
+}
+
+// sample returns a pod that the selectors of one of the entries match, in a namespace of the cluster: where pods are sent by
+// the namespace alone, if there is such a one, as they are for users.
+func (n *neighbour) sample(s *Subject, namespaces []corev1.Namespace) *sample {
+	ordered := slices.Clone(namespaces)
+	slices.SortStableFunc(ordered, func(a, b corev1.Namespace) int {
+		return cmp.Or(cmp.Compare(strict(&a), strict(&b)), strings.Compare(a.Name, b.Name))
+	})
+	for _, plain := range []bool{true, false} {
+		for _, e := range n.entries {
+			if !e.Creates("pods") {
+				continue
+			}
+			l, ok := satisfying(e.ObjectSelector)
+			if !ok || plain && !e.SeesObject(nil) {
+				continue
+			}
+			if plain {
+				l = nil
+			}
+			for i := range ordered {
+				ns := &ordered[i]
+				if ns.Status.Phase == corev1.NamespaceTerminating || ns.Name == s.Own.Namespace || systemNamespace(ns.Name) || !e.SeesNamespace(ns.Labels) {
+					continue
+				}
+				return &sample{e, n.bare(ns.Name, l)}
+			}
+		}
+	}
+	return nil
+}
+
+// strict sorts namespaces last in which Pod Security may refuse what injectors add.
+func strict(ns *corev1.Namespace) int {
+	switch ns.Labels["pod-security.kubernetes.io/enforce"] {
+	case "", "privileged":
+		return 0
+	}
+	return 1
+}
+
+// satisfying returns labels that a selector matches; ok is false where it contradicts itself.
+func satisfying(s *metav1.LabelSelector) (out map[string]string, ok bool) {
+	out = map[string]string{}
+	if s == nil {
+		return out, true
+	}
+	maps.Copy(out, s.MatchLabels)
+	for _, e := range s.MatchExpressions {
+		if _, there := out[e.Key]; there {
+			continue
+		}
+		switch e.Operator {
+		case metav1.LabelSelectorOpIn:
+			if len(e.Values) > 0 {
+				out[e.Key] = e.Values[0]
+			}
+		case metav1.LabelSelectorOpExists:
+			out[e.Key] = "true"
+		case metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpDoesNotExist:
+		}
+	}
+	return out, selects(s, out)
+}
+
+// bare is the least that every policy lets pass, with what makes the injector act on it.
+func (n *neighbour) bare(namespace string, l map[string]string) *corev1.Pod {
+	yes, no := true, false
+	user := int64(65534)
+	few := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("8Mi")}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "holdfast-probe-", Namespace: namespace, Labels: l},
+		Spec: corev1.PodSpec{
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: &yes, RunAsUser: &user, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name: "probe", Image: "registry.k8s.io/pause:3.10", Resources: corev1.ResourceRequirements{Requests: few, Limits: few},
+				SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
+			}},
+		},
+	}
+	if n.injector != nil {
+		pod.Annotations = asks(n.injector.Name)
+	}
+	return pod
+}
+
+// asks returns the annotations with which a pod asks for an injector that otherwise leaves it alone. Labels are not among them:
+// they would change who is called.
+func asks(injector string) map[string]string {
+	switch injector {
+	case "vault": // hashicorp/vault-k8s, agent-inject/agent/annotations.go at 1.7
+		return map[string]string{"vault.hashicorp.com/agent-inject": "true", "vault.hashicorp.com/role": "holdfast-probe"}
+	case "openbao": // openbao/openbao-k8s, agent-inject/agent/annotations.go at 1.4
+		return map[string]string{"openbao.openbao.org/agent-inject": "true", "openbao.openbao.org/role": "holdfast-probe"}
+	case "linkerd": // linkerd/linkerd2, pkg/k8s/labels.go
+		return map[string]string{"linkerd.io/inject": "enabled"}
+	case "consul": // hashicorp/consul-k8s, control-plane/connect-inject/constants/annotations_and_labels.go
+		return map[string]string{"consul.hashicorp.com/connect-inject": "true"}
+	case "dapr": // dapr/dapr, pkg/injector/annotations
+		return map[string]string{"dapr.io/enabled": "true", "dapr.io/app-id": "holdfast-probe"}
+	}
+	return nil
+}
