@@ -44,7 +44,8 @@ type Probe struct {
 type Result struct {
 	State   State
 	Message string // what was seen: one clause in the present tense
-	Fix     string // what to do next: an imperative with the line to paste; several lines where there are several clouds
+	Fix     string // what to do next: an imperative with the line to paste; several lines where there are several steps
+	cause   string // as Line.Cause, for answers that were given elsewhere
 }
 
 // The ways to answer.
@@ -95,6 +96,10 @@ func Groups() []Group {
 			service(), endpoints(), networkPolicies(), ownPods(), serviceTLS(), reached(),
 		}},
 		{Name: "footing", Title: "What Holdfast stands on", Probes: []Probe{callOrder(), failingClosed(), rights(), informers()}},
+		{Name: "injectors", Title: "The injectors in the cluster", Probes: []Probe{
+			injectorPresent(), injectorAddress(), injectorPort(), injectorEndpoints(), injectorCABundle(), injectorCertificate(), injectorOverlap(), injectorReached(), injectorCalls(),
+		}, About: injectorConfigurations},
+		{Name: "managed", Title: "Managed control planes", Probes: []Probe{managedRevision()}, About: managedRevisions},
 		{Name: connectGroup, Title: "From here", Probes: []Probe{connectTo()}, About: addresses},
 	}
 }
