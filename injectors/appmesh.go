@@ -64,6 +64,7 @@ func AppMesh() *Injector {
 		Muddle:      appMeshMuddle,
 		Decline:     Decline{Key: appMeshInject, Value: "disabled"},
 		Annotations: appMeshAnnotations(),
+		Gateway:     appMeshGateway,
 	}
 	i.Inject = func(p *Plan, s *Settings) { appMeshInjects(p, i, s) }
 	i.Observe = appMeshObserve
@@ -102,6 +103,12 @@ func appMeshInstalls(t *Target) bool {
 		}
 	}
 	return false
+}
+
+// appMeshGateway: who runs a virtual gateway writes its envoy into the pod, and tells it which gateway it is (user guide, Envoy
+// configuration variables; APPMESH_VIRTUAL_NODE_NAME is the older one).
+func appMeshGateway(c *corev1.Container) bool {
+	return c.Name == appMeshProxy && strings.Contains(envOr(c.Env, "APPMESH_RESOURCE_ARN", envOr(c.Env, "APPMESH_VIRTUAL_NODE_NAME", "")), "virtualGateway/")
 }
 
 func appMeshRoutes(c *corev1.Container) bool {

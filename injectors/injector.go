@@ -91,6 +91,8 @@ type Injector struct {
 	ServerFirst func(t *Target, port uint16) Tri
 	// AppProtocol is what a Service's appProtocol says to have a port's connections passed on unseen; "" where none does.
 	AppProtocol string
+	// Gateway tells that a container which nobody injected is the mesh's proxy all the same, run as a gateway.
+	Gateway func(c *corev1.Container) bool
 	// Quits tells that the injector's own control plane ends its containers once those of the app have ended.
 	Quits bool
 	// Ends are programs that end its containers with the work of another one, which they wrap; endpoints that many proxies have

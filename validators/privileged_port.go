@@ -27,7 +27,7 @@ func privilegedPort() Rule {
 		check: func(i *inspection) {
 			for _, list := range [...][]injectors.Step{i.plan.Inits, i.plan.Mains} {
 				for k := range list {
-					if s := &list[k]; s.Role == injectors.Proxy {
+					if s := &list[k]; s.Role == injectors.Proxy || s.Role == injectors.Own && s.Phase != injectors.Init {
 						i.privileged(s)
 					}
 				}
@@ -43,7 +43,7 @@ func (i *inspection) privileged(s *injectors.Step) {
 	}
 	first := i.firstPort()
 	for _, p := range c.Ports {
-		if p.ContainerPort > 0 && p.ContainerPort < first {
+		if p.ContainerPort > 0 && p.ContainerPort < first && (s.Role == injectors.Proxy || i.gateway(c)) {
 			fix := "Use a port from 1024 up, or set the pod's securityContext.sysctls: [{name: " + unprivilegedStart + `, value: "0"}]`
 			if i.target.Spec.HostNetwork { // whose sysctls are the node's
 				fix = "Use a port from 1024 up."
@@ -53,6 +53,11 @@ func (i *inspection) privileged(s *injectors.Step) {
 			return
 		}
 	}
+}
+
+// gateway tells whether a container of the user's is a mesh's proxy.
+func (i *inspection) gateway(c *corev1.Container) bool {
+	return slices.ContainsFunc(i.plan.Env.Catalogue.All, func(j *injectors.Injector) bool { return j.Gateway != nil && j.Gateway(c) })
 }
 
 // mayBind tells whether the container may have what it takes to bind any port; the image has a say in it.
