@@ -9,7 +9,7 @@ import (
 func apiServer() Probe {
 	return Probe{
 		Topic: report.Topic{
-			Code: "HF204", Name: "api-server", Severity: report.Error,
+			Code: apiServerCode, Name: "api-server", Severity: report.Error,
 			Title: "the API server answers",
 			Why:   "The API server does not answer this client. Nothing else about the cluster can be told until it does.",
 			Fix:   "Look at the API server, and at what lies between: the address in the kubeconfig, a network policy for egress, a proxy in the environment.",

@@ -124,8 +124,8 @@ func spreadCA(s *Subject, e *Entry, chain []*x509.Certificate) string {
 	if s.Server != nil && s.Server.CertDir == "" || s.Server == nil && selfMade(chain) {
 		return "Holdfast puts it in by itself within half a minute; if not, its log says why: " + logsOf(s)
 	}
-	return "Put the CA of the certificate into every entry: kubectl patch " + e.Where() +
-		` --type=json -p '[{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":"'$(base64 -w0 ca.crt)'"}]'`
+	return "Put the CA of the certificate in, for each such entry by its number: kubectl patch " + e.Where() + " --type=json -p " +
+		fmt.Sprintf(`'[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 ca.crt)'"}]'`, e.Index)
 }
 
 // selfMade tells whether the certificate is of the CA that Holdfast makes.

@@ -17,7 +17,7 @@ func callOrder() Probe {
 			Why:   "The API server calls mutating webhooks in the order of their configurations' names. Called after an injector, Holdfast cannot tell it anything; not called again (reinvocationPolicy), it cannot put in order what the injectors made. What can still be done is done.",
 			Fix:   "Give the mutating configuration a name that sorts before the injectors' (0-holdfast), and set reinvocationPolicy: IfNeeded on its entries.",
 		},
-		Needs: []string{"HF206"},
+		Needs: []string{"HF206", "HF207"},
 		ask: func(ctx context.Context, s *Subject) Result {
 			hooks, err := s.hooks(ctx)
 			if err != nil {

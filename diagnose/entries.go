@@ -32,6 +32,7 @@ const injectFrom = "cert-manager.io/inject-ca-from"
 type Entry struct {
 	Mutating      bool
 	Configuration string // metadata.name
+	Index         int    // in its webhooks
 	Labels        map[string]string
 	Annotations   map[string]string
 	// ValidatingWebhook has what both kinds have in common.
@@ -133,7 +134,7 @@ func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
 	for _, m := range sorted(mutating, func(m *admissionregistrationv1.MutatingWebhookConfiguration) string { return m.Name }) {
 		for i := range m.Webhooks {
 			w := &m.Webhooks[i]
-			e := &Entry{Mutating: true, Configuration: m.Name, Labels: m.Labels, Annotations: m.Annotations, ValidatingWebhook: admissionregistrationv1.ValidatingWebhook{
+			e := &Entry{Mutating: true, Configuration: m.Name, Index: i, Labels: m.Labels, Annotations: m.Annotations, ValidatingWebhook: admissionregistrationv1.ValidatingWebhook{
 				Name: w.Name, ClientConfig: w.ClientConfig, Rules: w.Rules, FailurePolicy: w.FailurePolicy, MatchPolicy: w.MatchPolicy,
 				NamespaceSelector: w.NamespaceSelector, ObjectSelector: w.ObjectSelector, SideEffects: w.SideEffects,
 				TimeoutSeconds: w.TimeoutSeconds, AdmissionReviewVersions: w.AdmissionReviewVersions, MatchConditions: w.MatchConditions,
@@ -146,7 +147,7 @@ func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
 	}
 	for _, v := range sorted(validating, func(v *admissionregistrationv1.ValidatingWebhookConfiguration) string { return v.Name }) {
 		for i := range v.Webhooks {
-			out = append(out, &Entry{Configuration: v.Name, Labels: v.Labels, Annotations: v.Annotations, ValidatingWebhook: v.Webhooks[i]})
+			out = append(out, &Entry{Configuration: v.Name, Index: i, Labels: v.Labels, Annotations: v.Annotations, ValidatingWebhook: v.Webhooks[i]})
 		}
 	}
 	return out, nil

@@ -8,10 +8,13 @@ import (
 	"holdfast.dev/holdfast/report"
 )
 
+// listenerCode is the probe that the server's own answers hang on.
+const listenerCode = "HF201"
+
 func listener() Probe {
 	return Probe{
 		Topic: report.Topic{
-			Code: "HF201", Name: "listener", Severity: report.Error,
+			Code: listenerCode, Name: "listener", Severity: report.Error,
 			Title: "the server listens on its port",
 			Why:   "Nothing accepts connections on the port of the webhook server: it is still starting, it could not take the port, or it hangs. Every call of the API server fails with \"connection refused\".",
 			Fix:   "Read the server's log, which says why it does not listen.",

@@ -38,19 +38,42 @@ func reached() Probe {
 			if s.Try == nil {
 				return unknown("", "nothing may be created here")
 			}
-			nonce := strings.ToLower(rand.Text())
 			began := s.Now()
-			back, warnings, err := s.Try(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-				GenerateName: "holdfast-probe-", Namespace: s.Own.Namespace,
-				Labels:      map[string]string{config.ProbeLabel: config.ProbeLabelValue},
-				Annotations: map[string]string{config.ProbeNonceAnnotation: nonce},
-			}})
+			result, err := s.reach(ctx)
+			if err != nil && stale(err.Error()) {
+				result, err = s.reach(ctx)
+			}
 			if err != nil {
 				return s.unreached(ctx, entries, err, s.Now().Sub(began))
 			}
-			return judgeAnswer(nonce, back, warnings)
+			return result
 		},
 	}
+}
+
+// reach asks the API server once. The error is its own.
+func (s *Subject) reach(ctx context.Context) (Result, error) {
+	nonce := strings.ToLower(rand.Text())
+	back, warnings, err := s.Try(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "holdfast-probe-", Namespace: s.Own.Namespace,
+		Labels:      map[string]string{config.ProbeLabel: config.ProbeLabelValue},
+		Annotations: map[string]string{config.ProbeNonceAnnotation: nonce},
+	}})
+	if err != nil {
+		return Result{}, err
+	}
+	return judgeAnswer(nonce, back, warnings), nil
+}
+
+// stale tells whether an error is that of a connection which the API server had kept and which has since ended: what a new
+// one meets says more.
+func stale(text string) bool {
+	for _, words := range []string{"use of closed network connection", "client connection lost", "EOF", "connection reset", "broken pipe", "GOAWAY"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // judgeAnswer looks for the nonce in what came back.
@@ -117,7 +140,7 @@ func (s *Subject) explain(ctx context.Context, entries []*Entry, text string) (c
 		return s.blocked(ctx, called, port)
 	case has("connection refused"):
 		return "nothing listens at " + called + ", or a firewall rejects the connection", restart
-	case has("EOF", "connection reset", "broken pipe"):
+	case stale(text):
 		return s.cutOff(called), restart
 	case has("no endpoints available"):
 		return "the Service has no ready endpoint", "kubectl -n " + s.Own.Namespace + " get pods,endpointslices"

@@ -37,7 +37,9 @@ type Line struct {
 	Seconds float64 `json:"seconds"`
 }
 
-func (l *Line) take(r Result) { l.State, l.Message, l.Fix = r.State, r.Message, r.Fix }
+func (l *Line) take(r Result) {
+	l.State, l.Message, l.Fix, l.Cause = r.State, r.Message, r.Fix, r.cause
+}
 
 func (l *Line) skip(cause string) {
 	l.State, l.Cause, l.Message = Skipped, cause, "skipped because "+cause+" failed"

@@ -112,7 +112,11 @@ func (r *runner) jobs(g *Group, s *Subject, about *Object) []*job {
 // needs finds what a job waits for: the first of each code among the candidates.
 func needs(j *job, among []*job) []*job {
 	var out []*job
-	for _, code := range j.probe.Needs {
+	codes := j.probe.Needs
+	if j.probe.Inside && j.subject.Server == nil && j.probe.Code != listenerCode { // nobody is there to answer
+		codes = append([]string{listenerCode}, codes...)
+	}
+	for _, code := range codes {
 		for _, other := range among {
 			if other.probe.Code == code {
 				out = append(out, other)

@@ -47,7 +47,9 @@ func (w *Watch) refresh(ctx context.Context) {
 		}
 		defer w.asking.Unlock()
 		if r := w.last.Load(); r == nil || w.subject.Now().Sub(r.Began) > fresh {
-			w.last.Store(Run(life, w.subject))
+			if r = w.ask(life); w.told != nil { // else the start is not over
+				w.tell(life, r)
+			}
 		}
 	}()
 	patience := time.NewTimer(freshPatience)

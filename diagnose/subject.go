@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,8 +78,14 @@ type Server struct {
 // fromServer is the server's own answer to a probe that only it can answer.
 func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	r, err := s.serverReport(ctx)
-	if err != nil {
-		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- holdfast diagnose",
+	switch {
+	case err != nil && p.Code != listenerCode:
+		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
+	case err != nil && strings.Contains(err.Error(), "connection refused"):
+		return failed(logsOf(s), "no server runs there, nothing listens at the port of its report either: %v", err)
+	case err != nil:
+		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- holdfast diagnose\n"+
+			"or: kubectl -n "+s.Own.Namespace+" port-forward deploy/"+s.Own.Service+" 8080, and holdfast diagnose --server http://localhost:8080",
 			"only the server itself can tell, and its report cannot be read: %v", err)
 	}
 	object := ""
@@ -86,10 +93,10 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 		object = s.About.Name
 	}
 	l := r.line(p.Code, object)
-	if l == nil || l.State == Skipped {
-		return unknown("", "the server has not asked this yet")
+	if l == nil {
+		return unknown("", "the server does not ask this: is it of another version?")
 	}
-	return Result{State: l.State, Message: l.Message, Fix: l.Fix}
+	return Result{State: l.State, Message: l.Message, Fix: l.Fix, cause: l.Cause}
 }
 
 func (s *Subject) serverReport(ctx context.Context) (*Report, error) {

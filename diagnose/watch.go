@@ -13,7 +13,7 @@ import (
 
 // When the server asks: soon again while something is not in order.
 const (
-	period     = 5 * time.Minute
+	period     = 2 * time.Minute
 	periodSick = 30 * time.Second
 	// settling is how long what fails after the start is tried again before it counts: other programs need a moment to learn
 	// that this one is there.
@@ -33,9 +33,9 @@ type Watch struct {
 	ready   func() bool
 	desc    *prometheus.Desc
 
-	asking sync.Mutex // one run at a time
 	last   atomic.Pointer[Report]
-	told   *Report // what was logged last
+	asking sync.Mutex // one run at a time; told is read and written under it
+	told   *Report    // what was logged last
 }
 
 // NewWatch prepares a watch; subject.Server must be set. ready tells whether the server is.
@@ -58,26 +58,28 @@ func (w *Watch) Start(ctx context.Context) error {
 	}
 	since := w.subject.Now()
 	for {
-		r := w.ask(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		sick := r.Counts[Failed]+r.Counts[Unknown] > 0
-		pause := period
-		switch {
-		case w.told == nil && sick && w.subject.Now().Sub(since) < settling:
-			pause = settlingPause
-		case sick:
-			w.tell(ctx, r)
-			pause = periodSick
-		default:
-			w.tell(ctx, r)
-		}
+		pause := w.round(ctx, since)
 		pause += time.Duration(rand.Int64N(int64(pause / 10))) //nolint:gosec // replicas are not to ask in step, no more
 		if !sleep(ctx, pause) {
 			return nil
 		}
 	}
+}
+
+// round asks once, tells what turned, and says when to ask again. since is when the server became ready.
+func (w *Watch) round(ctx context.Context, since time.Time) time.Duration {
+	w.asking.Lock()
+	defer w.asking.Unlock()
+	r := w.ask(ctx)
+	sick := r.Counts[Failed]+r.Counts[Unknown] > 0
+	if w.told == nil && sick && w.subject.Now().Sub(since) < settling {
+		return settlingPause
+	}
+	w.tell(ctx, r)
+	if sick {
+		return periodSick
+	}
+	return period
 }
 
 // NeedLeaderElection is false: every replica asks for itself.
@@ -104,9 +106,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// ask asks once; asking is held.
 func (w *Watch) ask(ctx context.Context) *Report {
-	w.asking.Lock()
-	defer w.asking.Unlock()
 	r := Run(ctx, w.subject)
 	if ctx.Err() == nil { // what a run says that was called off is not true
 		w.last.Store(r)
@@ -116,6 +117,9 @@ func (w *Watch) ask(ctx context.Context) *Report {
 
 // tell says what has turned since it was told last.
 func (w *Watch) tell(ctx context.Context, r *Report) {
+	if ctx.Err() != nil {
+		return
+	}
 	before := map[string]*Line{}
 	if w.told != nil {
 		for i := range w.told.Probes {
