@@ -186,8 +186,7 @@ func calls(ctx context.Context, s *Subject, n *neighbour) Result {
 	if count.failed() == 0 {
 		count, since = total, "since this API server started, those of late among them"
 	}
-	port, whose := s.real(ctx, n)
-	fix := "holdfast diagnose prints the API server's own error text. " + OpenPort(n.platform(ctx, s), port, whose)
+	fix := "holdfast diagnose prints the API server's own error text.\n" + n.open(ctx, s)
 	if shared := n.sharing(); shared != "" {
 		return warn(fix, "%.0f of %.0f calls failed %s, of entries with these names here and in %s", count.failed(), count.all, since, shared)
 	}

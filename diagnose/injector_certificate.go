@@ -126,11 +126,15 @@ func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 	case a.err != nil:
 		r = failed(pods, "%s does not speak TLS, tried from here: %v", a.address, a.err)
 	default:
-		problem := n.disbelief(a, s.Now())
+		problem, another := n.disbelief(a, s.Now())
 		if problem == "" {
 			return nil
 		}
-		r = failed(s.bundleAgain(ctx, n), "%s: %s; %s", a.address, problem, n.loss())
+		fix := s.bundleAgain(ctx, n)
+		if another {
+			fix = "Something else answers there. " + pods
+		}
+		r = failed(fix, "%s: %s; %s", a.address, problem, n.loss())
 	}
 	return &r
 }
@@ -139,17 +143,17 @@ func refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EACCES)
 }
 
-// disbelief says why the API server would not accept a certificate.
-func (n *neighbour) disbelief(a *attempt, now time.Time) string {
+// disbelief says why the API server would not accept a certificate; another tells that it is somebody else's.
+func (n *neighbour) disbelief(a *attempt, now time.Time) (problem string, another bool) {
 	leaf := a.chain[0]
 	host := n.host(a.callee)
 	switch {
 	case now.After(leaf.NotAfter):
-		return "its certificate expired on " + day(leaf.NotAfter)
+		return "its certificate expired on " + day(leaf.NotAfter), false
 	case now.Before(leaf.NotBefore):
-		return "its certificate is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339)
+		return "its certificate is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339), false
 	case leaf.VerifyHostname(host) != nil:
-		return "its certificate is for " + list(leaf.DNSNames) + ", the API server calls " + host
+		return "its certificate is for " + list(leaf.DNSNames) + ", the API server calls " + host, true
 	}
 	problems := map[string][]string{}
 	entries := 0
@@ -168,9 +172,9 @@ func (n *neighbour) disbelief(a *attempt, now time.Time) string {
 		}
 	}
 	if len(problems) == 0 {
-		return ""
+		return "", false
 	}
-	return fmt.Sprintf("the certificate that it presents is not trusted (x509: unknown authority): %s", tell(problems, entries))
+	return fmt.Sprintf("the certificate that it presents is not trusted (x509: unknown authority): %s", tell(problems, entries)), false
 }
 
 func pool(chain []*x509.Certificate) *x509.CertPool {

@@ -182,9 +182,9 @@ func (n *neighbour) loss() string {
 	mutating := n.entries[0].Mutating
 	switch {
 	case mutating && n.fails():
-		return "its pods are refused (FailedCreate on their ReplicaSets)"
+		return "the pods it selects are refused (FailedCreate on their ReplicaSets)"
 	case mutating:
-		return "its pods start without what it adds, and nobody gets an error"
+		return "the pods it selects start without what it adds, and nobody gets an error"
 	case n.fails():
 		return "what it checks is refused"
 	}
@@ -332,6 +332,17 @@ func (s *Subject) real(ctx context.Context, n *neighbour) (port int, whose strin
 		}
 	}
 	return 0, n.title
+}
+
+// open says how the way from the API server to where the webhook is served is opened.
+func (n *neighbour) open(ctx context.Context, s *Subject) string {
+	for _, c := range n.callees() {
+		if c.url != "" {
+			return "Let the control plane's machines connect to " + c.address() + ": firewall for outgoing connections, proxy and NO_PROXY of the API server."
+		}
+	}
+	port, whose := s.real(ctx, n)
+	return OpenPort(n.platform(ctx, s), port, whose)
 }
 
 // platform is asked for once a run.

@@ -38,7 +38,10 @@ func overlaps(ctx context.Context, s *Subject, n *neighbour) Result {
 		return cannot(err)
 	}
 	for _, other := range n.all.list {
-		if other == n || other.injector != n.injector || other.resting {
+		if other == n { // told once, about the later of the two
+			break
+		}
+		if other.injector != n.injector || other.resting {
 			continue
 		}
 		if namespace, pod, found := bothSee(n, other, namespaces); found {

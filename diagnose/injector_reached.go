@@ -101,8 +101,8 @@ func (n *neighbour) acted(pod *corev1.Pod) bool {
 
 // unanswered is for a dry run that took longer than anybody waits.
 func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample) Result {
-	port, whose := s.real(ctx, n)
-	fix := OpenPort(n.platform(ctx, s), port, whose)
+	port, _ := s.real(ctx, n)
+	fix := n.open(ctx, s)
 	timeout := int32(10)
 	if t := try.entry.TimeoutSeconds; t != nil {
 		timeout = *t
@@ -170,10 +170,10 @@ func (s *Subject) letThrough(ctx context.Context, n *neighbour, try *sample, bef
 	}
 	text, state := s.throughProxy(ctx, try.entry)
 	switch {
-	case grown.open > 0 || state == Failed:
-		if text == "" {
-			text = "apiserver_admission_webhook_fail_open_count of " + try.entry.Name + " has grown"
-		}
+	case grown.open > 0 && text == "":
+		return failed(n.open(ctx, s), "the API server could not call %s for a dry-run pod in namespace %s, and let it through (fail_open_count has grown); %s",
+			try.entry.Name, try.pod.Namespace, n.loss())
+	case state == Failed:
 		cause, fix := s.whyUncalled(ctx, n, text)
 		return failed(fix, "%s; %s.\n%s", cause, n.loss(), text)
 	case grown.all > 0:
@@ -235,13 +235,13 @@ func (s *Subject) whyUncalled(ctx context.Context, n *neighbour, text string) (c
 	case has("connection refused"):
 		return "nothing listens at " + at + ", or a firewall rejects the connection", pods
 	case has("no route to host", "operation not permitted", "permission denied"):
-		return "a firewall rejects the connection to " + at, OpenPort(n.platform(ctx, s), port, whose)
+		return "a firewall rejects the connection to " + at, n.open(ctx, s)
 	case has("context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled", "Timeout: request did not complete"):
 		cause := "the API server gets no answer from " + at + ": something in between drops it, or it hangs"
 		if l := s.needed[certificateCode]; l != nil && l.State == Passed {
 			cause = "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it"
 		}
-		return cause, OpenPort(n.platform(ctx, s), port, whose)
+		return cause, n.open(ctx, s)
 	case has("no endpoints available"):
 		return "no ready pod stands behind it", pods
 	case has(`service "`) && has("not found", "no service port"):

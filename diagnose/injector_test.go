@@ -1,0 +1,582 @@
+package diagnose
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"holdfast.dev/holdfast/injectors"
+)
+
+// world is a cluster with istiod in it, healthy until a test changes something.
+type world struct {
+	config      *admissionregistrationv1.MutatingWebhookConfiguration
+	service     *corev1.Service
+	deployment  *appsv1.Deployment
+	slice       *discoveryv1.EndpointSlice
+	namespaces  []*corev1.Namespace
+	more        []runtime.Object
+	left        []string // kinds that are not there: service, deployment, slice
+	now         time.Time
+	dial        func(address string) (net.Conn, error)
+	raw         map[string]string
+	try         func(*corev1.Pod) (*corev1.Pod, error)
+	outside     bool
+	report      *Report
+	calls       *Calls
+	served      tls.Certificate
+	authorities *x509.CertPool
+}
+
+var today = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+// authority makes a CA.
+func authority(t *testing.T, until time.Time) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "istio-ca"}, NotBefore: today.AddDate(-1, 0, 0), NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// serving makes a certificate of a CA.
+func serving(t *testing.T, ca *x509.Certificate, key *ecdsa.PrivateKey, host string, until time.Time) tls.Certificate {
+	t.Helper()
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{host}, NotBefore: today.AddDate(0, -1, 0), NotAfter: until,
+	}, ca, own.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: own}
+}
+
+func istiod(t *testing.T) (*world, *x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	ca, key, bundle := authority(t, today.AddDate(10, 0, 0))
+	w := &world{
+		config: istioConfig("istio-sidecar-injector", "istiod", "default", bundle),
+		service: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istiod"},
+			Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "istiod"}, Ports: []corev1.ServicePort{
+				{Name: "https-dns", Port: 15012}, {Name: "https-webhook", Port: 443, TargetPort: intstr.FromInt32(15017)},
+			}},
+		},
+		deployment: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istiod"}},
+		slice:      sliceOf("istiod", "https-webhook", 15017, "10.1.2.3"),
+		namespaces: []*corev1.Namespace{
+			{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, {ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}},
+			{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"istio-injection": "enabled"}}},
+		},
+		now: today, served: serving(t, ca, key, "istiod.istio-system.svc", today.AddDate(1, 0, 0)), calls: &Calls{},
+		raw: map[string]string{"/version": "{}", "/metrics": "process_start_time_seconds 1\n"},
+	}
+	w.deployment.Spec.Template.Labels = map[string]string{"app": "istiod"}
+	w.deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Ports: []corev1.ContainerPort{{ContainerPort: 15012}, {ContainerPort: 15017}}}}
+	w.try = func(pod *corev1.Pod) (*corev1.Pod, error) {
+		pod = pod.DeepCopy()
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy"})
+		return pod, nil
+	}
+	w.dial = func(string) (net.Conn, error) { return w.speak() }
+	return w, ca, key
+}
+
+// speak is a connection to a server that shows the certificate.
+func (w *world) speak() (net.Conn, error) {
+	here, there := net.Pipe()
+	go func() {
+		defer there.Close()
+		c := tls.Server(there, &tls.Config{Certificates: []tls.Certificate{w.served}, MinVersion: tls.VersionTLS12})
+		_ = c.Handshake()
+		_, _ = c.Read(make([]byte, 1))
+	}()
+	return here, nil
+}
+
+func istioConfig(name, service, revision string, bundle []byte) *admissionregistrationv1.MutatingWebhookConfiguration {
+	entry := func(name string, namespaces, objects *metav1.LabelSelector) admissionregistrationv1.MutatingWebhook {
+		path, port := "/inject", int32(443)
+		return admissionregistrationv1.MutatingWebhook{
+			Name: name, NamespaceSelector: namespaces, ObjectSelector: objects,
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: bundle, Service: &admissionregistrationv1.ServiceReference{
+				Namespace: "istio-system", Name: service, Path: &path, Port: &port,
+			}},
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+			}},
+		}
+	}
+	in := func(key string, values ...string) metav1.LabelSelectorRequirement {
+		return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: values}
+	}
+	not := func(key string, values ...string) metav1.LabelSelectorRequirement {
+		if len(values) == 0 {
+			return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpDoesNotExist}
+		}
+		return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: values}
+	}
+	all := func(requirements ...metav1.LabelSelectorRequirement) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: requirements}
+	}
+	c := &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"istio.io/rev": revision}},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{
+			entry("rev.namespace.sidecar-injector.istio.io", all(in("istio.io/rev", revision), not("istio-injection")), all(not("sidecar.istio.io/inject", "false"))),
+			entry("rev.object.sidecar-injector.istio.io", all(not("istio.io/rev"), not("istio-injection")),
+				all(not("sidecar.istio.io/inject", "false"), in("istio.io/rev", revision))),
+		},
+	}
+	if revision == "default" {
+		c.Webhooks = append(c.Webhooks,
+			entry("namespace.sidecar-injector.istio.io", all(in("istio-injection", "enabled")), all(not("sidecar.istio.io/inject", "false"))),
+			entry("object.sidecar-injector.istio.io", all(not("istio-injection"), not("istio.io/rev")), all(in("sidecar.istio.io/inject", "true"), not("istio.io/rev"))))
+	}
+	return c
+}
+
+func sliceOf(service, name string, port int32, addresses ...string) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: service + "-x", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+		Ports:      []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
+		Endpoints:  []discoveryv1.Endpoint{{Addresses: addresses}},
+	}
+}
+
+// subject is what the probes ask, from inside unless the test wants it otherwise.
+func (w *world) subject() *Subject {
+	var objects []runtime.Object
+	for _, o := range []struct {
+		kind   string
+		object runtime.Object
+	}{{"config", w.config}, {"service", w.service}, {"deployment", w.deployment}, {"slice", w.slice}} {
+		if !slices.Contains(w.left, o.kind) {
+			objects = append(objects, o.object)
+		}
+	}
+	for _, n := range w.namespaces {
+		objects = append(objects, n)
+	}
+	s := &Subject{
+		Client: fake.NewClientset(append(objects, w.more...)...), Catalogue: injectors.NewCatalogue(injectors.Builtin()...),
+		Own: Own{Namespace: "holdfast-system", Service: "holdfast"}, Now: func() time.Time { return w.now }, Calls: w.calls,
+		Raw: func(_ context.Context, path string) ([]byte, error) {
+			page, ok := w.raw[path]
+			if !ok {
+				return nil, apierrors.NewNotFound(schema.GroupResource{}, path)
+			}
+			return []byte(page), nil
+		},
+		Dial: func(_ context.Context, address string) (net.Conn, error) { return w.dial(address) },
+	}
+	if w.try != nil {
+		s.TryPod = func(_ context.Context, pod *corev1.Pod) (*corev1.Pod, []string, error) {
+			back, err := w.try(pod)
+			return back, nil, err
+		}
+	}
+	if w.outside {
+		s.ServerReport = func(context.Context) (*Report, error) {
+			if w.report == nil {
+				return nil, errors.New("no route")
+			}
+			return w.report, nil
+		}
+		return s
+	}
+	s.Server = &Server{Certificate: func() (*tls.Certificate, error) { return nil, errors.New("none") }}
+	return s
+}
+
+// ask returns the lines about injectors.
+func (w *world) ask(ctx context.Context) []Line {
+	groups := []Group{{Name: "registration", Probes: []Probe{apiServer()}}}
+	for _, g := range Groups() {
+		if g.Name == "injectors" {
+			groups = append(groups, g)
+		}
+	}
+	r := run(ctx, w.subject(), groups, whole)
+	return r.Probes[1:]
+}
+
+func show(lines []Line) string {
+	var b strings.Builder
+	for i := range lines {
+		l := &lines[i]
+		fmt.Fprintf(&b, "%s %s %s: %s\n    %s\n", l.Code, l.Object, l.State, l.Message, l.Fix)
+	}
+	return b.String()
+}
+
+const istioObject = "MutatingWebhookConfiguration/istio-sidecar-injector"
+
+func TestInjectors(t *testing.T) {
+	t.Parallel()
+	setPolicy := func(w *world, p admissionregistrationv1.FailurePolicyType) {
+		for i := range w.config.Webhooks {
+			w.config.Webhooks[i].FailurePolicy = &p
+		}
+	}
+	byURL := func(w *world, url string) {
+		for i := range w.config.Webhooks {
+			w.config.Webhooks[i].ClientConfig.Service, w.config.Webhooks[i].ClientConfig.URL = nil, &url
+		}
+	}
+	calling := func(text string) func(*corev1.Pod) (*corev1.Pod, error) {
+		return func(*corev1.Pod) (*corev1.Pod, error) {
+			return nil, apierrors.NewInternalError(fmt.Errorf(`failed calling webhook "namespace.sidecar-injector.istio.io": failed to call webhook: Post "https://istiod.istio-system.svc:443/inject?timeout=10s": %s`, text))
+		}
+	}
+	untouched := func(pod *corev1.Pod) (*corev1.Pod, error) { return pod, nil }
+
+	tests := []struct {
+		name string
+		edit func(t *testing.T, w *world, ca *x509.Certificate, key *ecdsa.PrivateKey)
+		// want are "CODE state: words of message or fix", about istio-sidecar-injector; what is not named has passed or does
+		// not apply, unless something is.
+		want []string
+	}{
+		{"healthy", func(*testing.T, *world, *x509.Certificate, *ecdsa.PrivateKey) {}, []string{
+			"HF231 passed: Istio, revision default; failurePolicy Fail: without an answer the pods it selects are refused",
+			"HF233 passed: 443 to 15017 of the pods", "HF234 passed: 10.1.2.3:15017", "HF235 passed: 4 entries, valid until 2036-09-01",
+			"HF236 passed: 10.1.2.3:15017", "HF238 passed: acted on a dry-run pod in namespace shop",
+		}},
+		{"the server creates no pods", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) { w.try = nil }, []string{
+			"HF238 not-applicable: holdfast diagnose tries it",
+		}},
+		{"Service missing", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left = []string{"service", "deployment", "slice"}
+		}, []string{"HF231 failed: Service istio-system/istiod, which does not exist", "HF231 failed: kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector"}},
+		{"Deployment missing", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left = []string{"deployment", "slice"}
+		}, []string{"HF231 failed: no Deployment makes pods for it"}},
+		{"fed by somebody else", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.service.Spec.Selector = []string{"deployment"}, nil
+		}, nil},
+		{"a tag of a revision that is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.config.Labels["istio.io/tag"], w.left = "prod", []string{"service", "deployment", "slice"}
+		}, []string{"HF231 failed: istioctl tag set prod --revision REVISION --overwrite", "HF231 failed: tag prod of revision default"}},
+		{"at rest, and the tag is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			for i := range w.config.Webhooks {
+				never := &metav1.LabelSelector{MatchLabels: map[string]string{"istio.io/deactivated": "never-match"}}
+				w.config.Webhooks[i].NamespaceSelector, w.config.Webhooks[i].ObjectSelector = never, never
+			}
+		}, []string{"HF231 warning: that tag is gone", "HF238 not-applicable: put it to rest"}},
+		{"another port", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.service.Spec.Ports[1].Port = 8443
+		}, []string{
+			"HF233 failed: calls port 443 of Service istio-system/istiod, which has only 15012, 8443",
+		}},
+		{"the port of something else", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.slice = sliceOf("istiod", "https-webhook", 15012, "10.1.2.3")
+		}, []string{"HF233 warning: leads to port 15012 of the pods; Istio serves its webhooks at 15017"}},
+		{"a port by a name that is nowhere", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.service.Spec.Ports[1].TargetPort = []string{"slice"}, intstr.FromString("webhook")
+		}, []string{"HF233 failed: leads to a port called webhook, which no pod has"}},
+		{"no endpoints", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			none := int32(0)
+			w.left, w.deployment.Spec.Replicas = []string{"slice"}, &none
+		}, []string{"HF234 failed: has no ready endpoint: Deployment istiod is scaled to 0"}},
+		{"endpoints that are not ready", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			no := false
+			w.slice.Endpoints[0].Conditions.Ready = &no
+		}, []string{"HF234 failed: the pods of Deployment istiod are not ready"}},
+		{"no CA in one entry", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.config.Webhooks[2].ClientConfig.CABundle = nil
+		}, []string{"HF235 failed: namespace.sidecar-injector.istio.io has no caBundle", "HF235 failed: kubectl -n istio-system rollout restart deploy/istiod"}},
+		{"a CA that is none", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = []byte("x")
+			}
+		}, []string{"HF235 failed: all 4 entries have a caBundle without a certificate in it"}},
+		{"a CA that expired", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.now = today.AddDate(11, 0, 0)
+		}, []string{
+			"HF235 failed: a CA that expired on 2036-09-01",
+		}},
+		{"a CA that is about to expire", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.now = today.AddDate(10, 0, -3)
+			w.served.Certificate = nil
+			w.dial = func(string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+		}, []string{"HF235 warning: expires on 2036-09-01, in 3 days", "HF236 failed: refuses"}},
+		{"the CA of another", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			w.config.Webhooks[1].ClientConfig.CABundle = other
+		}, []string{"HF236 failed: x509: unknown authority", "HF236 failed: rev.object.sidecar-injector.istio.io has the caBundle"}},
+		{"a certificate for another name", func(t *testing.T, w *world, ca *x509.Certificate, key *ecdsa.PrivateKey) {
+			w.served = serving(t, ca, key, "istiod-canary.istio-system.svc", today.AddDate(1, 0, 0))
+		}, []string{"HF236 failed: for istiod-canary.istio-system.svc, the API server calls istiod.istio-system.svc"}},
+		{"a certificate that expired", func(t *testing.T, w *world, ca *x509.Certificate, key *ecdsa.PrivateKey) {
+			w.served = serving(t, ca, key, "istiod.istio-system.svc", today.AddDate(0, 0, -2))
+		}, []string{"HF236 failed: expired on 2026-08-30"}},
+		{"refused", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+		}, []string{"HF236 failed: 10.1.2.3:15017 refuses the connection, tried from here"}},
+		{"dropped on the way from the API server alone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = calling("context deadline exceeded")
+			w.more = append(w.more, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"cloud.google.com/gke-nodepool": "p"}}})
+		}, []string{"HF238 failed: no answer from port 15017 of the pods of Service istio-system/istiod, other pods do: a firewall", "HF238 failed: --allow tcp:15017"}},
+		{"dropped for everybody", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = calling("context deadline exceeded")
+			w.dial = func(string) (net.Conn, error) { return nil, os.ErrDeadlineExceeded }
+		}, []string{"HF236 warning: no answer from 10.1.2.3:15017", "HF238 failed: no answer from port 15017"}},
+		{"somebody else's webhook comes first", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
+				return nil, apierrors.NewInternalError(errors.New(`failed calling webhook "a.example.com": failed to call webhook: EOF`))
+			}
+		}, []string{"HF238 unknown: another webhook keeps the probe's pod out"}},
+		{"refused by Pod Security afterwards", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
+				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New(`violates PodSecurity "baseline:latest"`))
+			}
+		}, []string{"HF238 passed: somebody else refused later"}},
+		{"no right to create pods", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
+				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "jane" cannot create resource "pods" in API group "" in the namespace "shop"`))
+			}
+		}, []string{"HF238 unknown: a right is missing", "HF238 unknown: create pods in namespace shop"}},
+		{"the injector itself refuses", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
+				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`admission webhook "namespace.sidecar-injector.istio.io" denied the request: no`))
+			}
+		}, []string{"HF238 passed: it answered"}},
+		{"left alone, failing closed", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) { w.try = untouched }, []string{"HF238 passed: left it alone"}},
+		{"let through, failing open", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			setPolicy(w, admissionregistrationv1.Ignore)
+			w.try = func(pod *corev1.Pod) (*corev1.Pod, error) {
+				w.raw["/metrics"] = "process_start_time_seconds 1\n" +
+					`apiserver_admission_webhook_fail_open_count{name="namespace.sidecar-injector.istio.io",type="admit"} 1` + "\n"
+				return pod, nil
+			}
+		}, []string{
+			"HF231 passed: failurePolicy Ignore: without an answer the pods it selects start without what it adds",
+			"HF238 failed: fail_open_count has grown",
+		}},
+		{"left alone, failing open, and counted", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			setPolicy(w, admissionregistrationv1.Ignore)
+			w.try = func(pod *corev1.Pod) (*corev1.Pod, error) {
+				w.raw["/metrics"] = "process_start_time_seconds 1\n" +
+					`apiserver_admission_webhook_request_total{code="200",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejected="false",type="admit"} 1` + "\n"
+				return pod, nil
+			}
+		}, []string{"HF238 passed: was called for a dry-run pod"}},
+		{"left alone, failing open, and nothing to see", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			setPolicy(w, admissionregistrationv1.Ignore)
+			w.try = untouched
+			delete(w.raw, "/metrics")
+			w.raw["/api/v1/namespaces/istio-system/services/https:istiod:443/proxy/inject"] = "?"
+		}, []string{"HF238 passed: its Service answers the API server", "HF239 unknown: get /metrics"}},
+		{"URLs that differ", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			byURL(w, "https://127.0.0.1:15017/inject")
+			other := "https://127.0.0.2:15017/inject"
+			w.config.Webhooks[1].ClientConfig.URL = &other
+		}, []string{"HF232 warning: call different places: https://127.0.0.1:15017/inject, and https://127.0.0.2:15017/inject for rev.object", "HF236 not-applicable: own machine"}},
+		{"a URL that does not resolve", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			byURL(w, "https://gone.example.com/inject")
+			w.dial = func(string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "gone.example.com", IsNotFound: true}}
+			}
+		}, []string{"HF232 failed: host gone.example.com does not resolve"}},
+		{"a URL that does not resolve here, nor there", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			byURL(w, "https://gone.example.com/inject")
+			w.outside = true
+			w.dial = func(string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "gone.example.com", IsNotFound: true}}
+			}
+			w.try = calling("dial tcp: lookup gone.example.com: no such host")
+		}, []string{"HF232 warning: from here", "HF238 failed: the API server cannot resolve the name in https://gone.example.com/inject", "HF236 unknown: "}},
+		{"a URL of the cluster's DNS", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			byURL(w, "https://istiod.istio-system.svc:443/inject")
+		}, []string{"HF232 warning: Use clientConfig.service"}},
+		{"an old default beside a new one", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.more = append(w.more, istioConfig("istio-default", "istiod", "default", w.config.Webhooks[0].ClientConfig.CABundle))
+		}, []string{"HF237 warning: are sent to mutatingwebhookconfiguration/istio-default as well"}},
+		{"a revision beside the default", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.more = append(w.more, istioConfig("istio-sidecar-injector-canary", "istiod", "canary", w.config.Webhooks[0].ClientConfig.CABundle))
+		}, []string{"HF237 passed: "}},
+		{"all calls failed", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = nil
+			w.raw["/metrics"] = "process_start_time_seconds 1\n" +
+				`apiserver_admission_webhook_request_total{code="500",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejected="true",type="admit"} 3` + "\n" +
+				`apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejection_code="0",type="admit"} 3` + "\n"
+		}, []string{"HF239 failed: 3 of 3 calls failed since this API server started", "HF239 failed: at port 15017"}},
+		{"calls failed once", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			key := callKey{"namespace.sidecar-injector.istio.io", true}
+			for i := range w.config.Webhooks {
+				w.calls.turn("1", callKey{w.config.Webhooks[i].Name, true}, callCount{})
+			}
+			w.calls.turn("1", key, callCount{all: 9, closed: 3})
+			w.calls.turn("1", key, callCount{all: 11, closed: 3})
+			w.raw["/metrics"] = metricsOf(key.name, 12, 3)
+		}, []string{"HF239 passed: 3 of 12 failed since this API server started, none of late"}},
+		{"calls fail again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			for i := range w.config.Webhooks {
+				w.calls.turn("1", callKey{w.config.Webhooks[i].Name, true}, callCount{all: 9, closed: 3})
+			}
+			w.raw["/metrics"] = metricsOf("namespace.sidecar-injector.istio.io", 12, 5)
+			w.config.Webhooks = w.config.Webhooks[2:3]
+		}, []string{"HF239 failed: 2 of 3 calls failed since the last look"}},
+		{"asked from a laptop", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.outside, w.report = true, &Report{Probes: []Line{{Code: certificateCode, Object: "another"}, {Code: certificateCode, Object: istioObject, State: Warning, Message: "so it says"}}}
+			w.dial = nil
+		}, []string{"HF236 warning: so it says", "HF238 passed: acted"}},
+		{"asked from a laptop, nobody inside", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.outside, w.dial = true, nil
+		}, []string{"HF236 unknown: only the server", "HF238 passed: acted"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w, ca, key := istiod(t)
+			test.edit(t, w, ca, key)
+			lines := w.ask(t.Context())
+			named := map[string]bool{}
+			for _, want := range test.want {
+				code, rest, _ := strings.Cut(want, " ")
+				state, words, _ := strings.Cut(rest, ": ")
+				named[code] = true
+				at := slices.IndexFunc(lines, func(l Line) bool { return l.Code == code && l.Object == istioObject })
+				if at < 0 || string(lines[at].State) != state || !strings.Contains(lines[at].Message+"\n"+lines[at].Fix, words) {
+					t.Errorf("want %s", want)
+				}
+			}
+			for i := range lines {
+				l := &lines[i]
+				switch l.State {
+				case Failed, Warning, Unknown:
+					if !named[l.Code] {
+						t.Errorf("got %s %s, want nothing else as a cause", l.Code, l.State)
+					}
+					if n := len([]rune(first(l.Message))); n > 256 {
+						t.Errorf("%s: the message has %d characters, want 256 at most", l.Code, n)
+					}
+				case Passed, Skipped, NotApplicable:
+				}
+			}
+			if t.Failed() {
+				t.Log(show(lines))
+			}
+		})
+	}
+}
+
+func metricsOf(name string, all, closed int) string {
+	return fmt.Sprintf(`process_start_time_seconds 1
+apiserver_admission_webhook_request_total{code="200",name=%[1]q,operation="CREATE",rejected="false",type="admit"} %[2]d
+apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name=%[1]q,operation="CREATE",rejection_code="0",type="admit"} %[3]d
+apiserver_admission_webhook_rejection_count{error_type="no_error",name=%[1]q,operation="CREATE",rejection_code="403",type="admit"} 4
+`, name, all, closed)
+}
+
+// TestManyInjectors: many revisions are asked about up to a limit, and what is left out is named.
+func TestManyInjectors(t *testing.T) {
+	t.Parallel()
+	w, _, _ := istiod(t)
+	for i := range 30 {
+		name := fmt.Sprintf("r%02d", i)
+		w.more = append(w.more, istioConfig("istio-sidecar-injector-"+name, "istiod", name, w.config.Webhooks[0].ClientConfig.CABundle))
+	}
+	began := time.Now()
+	lines := w.ask(t.Context())
+	objects := map[string]bool{}
+	for i := range lines {
+		objects[lines[i].Object] = true
+		if l := &lines[i]; l.State != Passed && l.State != NotApplicable && l.Object != "11 more webhook configurations" {
+			t.Errorf("%s %s: got %s: %s", l.Code, l.Object, l.State, l.Message)
+		}
+	}
+	if got, want := len(objects), mostNeighbours+1; got != want || !objects["11 more webhook configurations"] {
+		t.Errorf("got %d objects, want %d", got, want)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("took %s, want at most 15 s", took)
+	}
+}
+
+// TestNoInjectors: what is not there does not apply.
+func TestNoInjectors(t *testing.T) {
+	t.Parallel()
+	w, _, _ := istiod(t)
+	w.left = []string{"config"}
+	for _, l := range w.ask(t.Context()) {
+		if l.State != NotApplicable || l.Object != "" {
+			t.Errorf("%s %s: got %s, want not applicable", l.Code, l.Object, l.State)
+		}
+	}
+}
+
+// TestValidatingOfInjectors: istiod's validating configurations are asked about too, those of a removed revision most of all.
+func TestValidatingOfInjectors(t *testing.T) {
+	t.Parallel()
+	w, _, _ := istiod(t)
+	of := func(name, service string) *admissionregistrationv1.ValidatingWebhookConfiguration {
+		from := &w.config.Webhooks[0]
+		client := *from.ClientConfig.DeepCopy()
+		client.Service.Name = service
+		return &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}, Webhooks: []admissionregistrationv1.ValidatingWebhook{
+			{Name: "rev.validation.istio.io", ClientConfig: client},
+		}}
+	}
+	w.more = append(w.more, of("istio-validator-istio-system", "istiod"), of("istio-validator-canary-istio-system", "istiod-canary"))
+	got := map[string]string{}
+	lines := w.ask(t.Context())
+	for _, l := range lines {
+		if strings.HasPrefix(l.Object, "Validating") {
+			got[l.Object] += " " + string(l.State)
+		}
+	}
+	want := map[string]string{
+		"ValidatingWebhookConfiguration/istio-validator-istio-system":        " passed passed passed passed passed passed not-applicable not-applicable passed",
+		"ValidatingWebhookConfiguration/istio-validator-canary-istio-system": " failed" + strings.Repeat(" skipped", 8),
+	}
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s: got%s, want%s\n%s", name, got[name], want[name], show(lines))
+		}
+	}
+}
