@@ -69,7 +69,7 @@ lint: ## go vet and golangci-lint, which is compiled on first use
 	$(LINT) run ./...
 
 .PHONY: generate
-generate: ## docs/rules.md, docs/remedies.md and docs/injectors.md
+generate: ## the generated pages of docs: rules, remedies, probes, injectors, matrix
 	go run ./docs/generate
 
 # The nested modules under test/modules are not tidied: they require newer versions than Istio asks for, where those it

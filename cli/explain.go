@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"holdfast.dev/holdfast/diagnose"
 	"holdfast.dev/holdfast/diagnose/knowledge"
 	"holdfast.dev/holdfast/report"
 	"holdfast.dev/holdfast/validators"
@@ -22,9 +23,13 @@ type chapter struct {
 	silence func(t *report.Topic) string
 }
 
-// chapters has all that explain has pages for. The probes' topics belong here too.
+// chapters has all that explain has pages for.
 func chapters() []chapter {
-	return []chapter{{validators.Topics(), silenceRule}}
+	return []chapter{{validators.Topics(), silenceRule}, {diagnose.Topics(), silenceProbe}}
+}
+
+func silenceProbe(*report.Topic) string {
+	return "Probes change nothing and refuse nothing. serve --startup-diagnosis=off keeps all of them out of the server's log."
 }
 
 func silenceRule(t *report.Topic) string {

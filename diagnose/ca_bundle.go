@@ -19,7 +19,7 @@ func caBundle() Probe {
 			Why:   "An entry of a webhook configuration has no caBundle, or one of another CA: whoever should have put it in has not yet, or somebody put the old one back. Every call through that entry fails with \"x509: certificate signed by unknown authority\".",
 			Fix:   "Holdfast, or cert-manager's cainjector, puts the CA into every entry: look at their logs and rights. Deployment tools must leave caBundle alone (Argo CD: ignoreDifferences; Helm and kustomize: no caBundle in the manifests).",
 		},
-		Needs: []string{"HF205", "HF206"},
+		Needs: []string{listenerCode, "HF205", "HF206"},
 		ask: func(ctx context.Context, s *Subject) Result {
 			entries, err := s.ourEntries(ctx)
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"holdfast.dev/holdfast/diagnose"
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/mutators"
 	"holdfast.dev/holdfast/validators"
@@ -30,6 +31,13 @@ func TestPagesNameEverything(t *testing.T) {
 		link, heading := "["+r.Name+"](#"+r.Name+")", "\n## "+r.Name+"\n"
 		if !strings.Contains(page, link) || !strings.Contains(page, heading) {
 			t.Errorf("remedies: got no link %q or no heading %q", link, heading)
+		}
+	}
+	page = probes()
+	for _, topic := range diagnose.Topics() {
+		link, heading := "["+topic.Code+"](#"+anchor(&topic)+")", "\n## "+topic.Code+" "+topic.Name+"\n"
+		if !strings.Contains(page, link) || !strings.Contains(page, heading) {
+			t.Errorf("probes: got no link %q or no heading %q", link, heading)
 		}
 	}
 	for _, i := range injectors.Builtin() {

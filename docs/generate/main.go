@@ -1,5 +1,5 @@
-// Command generate writes the parts of the documentation that follow from the code: the rules, the remedies, the catalogue of
-// injectors and the matrix of pairs. Nothing about them is written twice. Run it from the root of the repository (make generate).
+// Command generate writes the parts of the documentation that follow from the code: the rules, the remedies, the probes, the
+// catalogue of injectors and the matrix of pairs. Nothing about them is written twice. Run it from the root of the repository (make generate).
 package main
 
 import (
@@ -33,6 +33,7 @@ func generate(root string) error {
 	for _, p := range []struct{ name, text string }{
 		{"rules.md", rules},
 		{"remedies.md", remedies},
+		{"probes.md", probes()},
 		{"injectors.md", catalogue()},
 		{"matrix.md", pairs},
 	} {

@@ -224,6 +224,14 @@ func (i *Installation) Resume(ctx context.Context, o Options) error {
 	return i.called(ctx)
 }
 
+// Start starts the server again after Kill, and returns once it is ready: the API server may not reach it.
+func (i *Installation) Start(ctx context.Context, o Options) error {
+	if err := i.start(ctx, o); err != nil {
+		return err
+	}
+	return i.ready(ctx)
+}
+
 // Replace does what a rolling update does: it starts another server on a host of its own, tells the old one to end once the
 // new one is ready, and puts the new one behind the Service at that moment. It returns when the old one is gone, and is an
 // error where webhooks are called by URL.
