@@ -248,18 +248,27 @@ func (d *Description) on(t *Target) []DescribedContainer {
 	}
 	out := slices.Clone(d.Containers)
 	for i := range out {
-		switch c := &out[i]; {
-		case c.Role == Proxy && native:
-			c.Phase, c.First, c.Gated = Native, true, true
-		case (c.Role == Installer || c.Role == Validator) && native:
-			c.First = true
-		case c.Role == Proxy && held && c.Phase == Main:
-			c.First, c.Gated = true, true
-		case c.Role == Dialer && c.Phase == Init && first:
-			c.First = true
+		switch c := &out[i]; c.Role {
+		case Proxy:
+			c.serve(native, held)
+		case Installer, Validator:
+			c.First = c.First || native
+		case Dialer:
+			c.First = c.First || first && c.Phase == Init
+		case Own, Helper:
 		}
 	}
 	return out
+}
+
+// serve places a proxy: as a native sidecar goes over in front of the app.
+func (c *DescribedContainer) serve(native, held bool) {
+	switch {
+	case native:
+		c.Phase, c.First, c.Gated = Native, true, true
+	case held && c.Phase == Main:
+		c.First, c.Gated = true, true
+	}
 }
 
 func (d *Description) add(p *Plan, i *Injector, c *DescribedContainer) {

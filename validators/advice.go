@@ -157,6 +157,14 @@ func (i *inspection) first(s *injectors.Step, m *injectors.Mesh) string {
 	return ""
 }
 
+// goNative adds to advice the annotation that makes the mesh's proxy a native sidecar, where there is one.
+func (i *inspection) goNative(m *injectors.Mesh, advice string) string {
+	if m.Injector.Native == "" {
+		return advice + "."
+	}
+	return advice + ": annotate " + i.annotated() + ": " + m.Injector.Native + `: "true"`
+}
+
 // goesFirst tells whether the dialer's own switch puts it before every proxy.
 func (i *inspection) goesFirst(s *injectors.Step) bool {
 	if s.Injector == nil || s.Injector.First == nil {

@@ -23,7 +23,7 @@ func holdTrap() Rule {
 				m := &i.plan.Meshes[k]
 				if m.Hold == injectors.Yes && m.Native != injectors.Yes {
 					i.find(nil, "the app waits for "+m.Injector.Title+"'s proxy, but under restartPolicy: "+string(i.target.Spec.RestartPolicy)+
-						" nobody restarts a proxy that gives up waiting for itself.", "Use a native sidecar, or leave hold out of this pod.")
+						" nobody restarts a proxy that gives up waiting for itself.", i.goNative(m, "Leave hold out of this pod, or use a native sidecar"))
 				}
 			}
 		},

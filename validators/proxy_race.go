@@ -54,7 +54,7 @@ func (i *inspection) advised(m *injectors.Mesh) (report.Severity, string) {
 	case decided:
 		return i.severity, ""
 	case !i.plan.Holdable(m) && wanted:
-		return report.Warning, "Hold would do harm or nothing here; use a native sidecar."
+		return report.Warning, i.goNative(m, "Hold would do harm or nothing here; use a native sidecar")
 	case !i.plan.Holdable(m):
 		return i.severity, ""
 	case i.tooLateToHold(m) && wanted:

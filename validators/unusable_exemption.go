@@ -59,7 +59,7 @@ func (i *inspection) unusable(key, value string) {
 	severity, happens := report.Error, reader.Title+" denies the pod."
 	switch m := i.plan.Mesh(reader); {
 	case !a.Denied:
-		severity, happens = report.Warning, reader.Title+" misreads it when the pod starts."
+		severity, happens = report.Warning, reader.Title+" fails on it or ignores it when the pod starts."
 	case m != nil && m.Late && !m.Coming && !m.Again:
 		happens = "the node's CNI plugin refuses to start the pod."
 	case reader.Marked(i.target) && (m == nil || !m.Reads()):
@@ -97,8 +97,10 @@ func (i *inspection) corrected(a *injectors.Annotation, value string) string {
 	switch a.Means {
 	case injectors.ExcludeCIDRs, injectors.IncludeCIDRs:
 		return "Write address ranges: 10.96.7.7/32,192.0.2.0/24."
-	case injectors.ExcludePorts, injectors.IncludePorts:
+	case injectors.ExcludePorts, injectors.IncludePorts, injectors.ExcludeInbound, injectors.IncludeInbound:
 		return "Write single ports: 8200,3306."
+	case injectors.ExcludeUIDs:
+		return "Write users: " + a.AddUID("100", 200)
 	case injectors.Opaque:
 	}
 	return "Correct the value, or remove the annotation."

@@ -67,6 +67,12 @@ func uses(i *injectors.Injector, a *injectors.Annotation) []string {
 	}
 	switch a.Means {
 	case injectors.Opaque:
+	case injectors.ExcludeUIDs:
+		uses = append(uses, "users whose processes are left out of the redirect")
+	case injectors.ExcludeInbound:
+		uses = append(uses, "ports of the pod that are reached without the proxy")
+	case injectors.IncludeInbound:
+		uses = append(uses, "ports of the pod that the proxy takes")
 	case injectors.ExcludeCIDRs:
 		uses = append(uses, "addresses left out of the redirect")
 	case injectors.ExcludePorts:

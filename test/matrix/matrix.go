@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,10 +40,10 @@ type Part struct {
 
 // Setup is what a cluster, a namespace and a pod look like for one side of a pair.
 type Setup struct {
-	Namespace metav1.ObjectMeta `json:"namespace,omitempty"` // labels and annotations
-	Pod       metav1.ObjectMeta `json:"pod,omitempty"`       // labels and annotations
-	Cluster   map[string]any    `json:"cluster,omitempty"`   // as in cluster.yaml of a case
-	Config    map[string]any    `json:"config,omitempty"`    // as in config.yaml of a case
+	Namespace metav1.ObjectMeta `json:"namespace,omitzero"` // labels and annotations
+	Pod       metav1.ObjectMeta `json:"pod,omitzero"`       // labels and annotations
+	Cluster   map[string]any    `json:"cluster,omitempty"`  // as in cluster.yaml of a case
+	Config    map[string]any    `json:"config,omitempty"`   // as in config.yaml of a case
 }
 
 // Mode is one way in which a mesh is installed.
@@ -65,7 +66,7 @@ type Agent struct {
 	// pod. Where Adds is nil it wraps the user's init container: with this command.
 	Adds  *corev1.Container `json:"adds,omitempty"`
 	First bool              `json:"first,omitempty"`
-	Mark  corev1.Pod        `json:"mark,omitempty"`
+	Mark  corev1.Pod        `json:"mark,omitzero"`
 	Wraps []string          `json:"wraps,omitempty"`
 	// Brings is the init container with which it brings what it wraps with: before all others.
 	Brings *corev1.Container `json:"brings,omitempty"`
@@ -162,7 +163,8 @@ func (p Pair) Case(workload bool) (*cases.Case, error) {
 	namespace := metav1.PartialObjectMetadata{ObjectMeta: merge(p.Mode.Namespace, p.Agent.Namespace)}
 	namespace.Name = "shop"
 	settings := combine(map[string]any{"meshNamespaces": []any{"istio-system", "linkerd", "kuma-system", "istio-control", "osm-system"}}, combine(p.Mode.Config, p.Agent.Config))
-	text := "A pair of the matrix.\n"
+	var text strings.Builder
+	text.WriteString("A pair of the matrix.\n")
 	for _, add := range []struct {
 		part string
 		of   any
@@ -177,9 +179,9 @@ func (p Pair) Case(workload bool) (*cases.Case, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", p, add.part, err)
 		}
-		text += "-- " + add.part + " --\n" + string(data)
+		text.WriteString("-- " + add.part + " --\n" + string(data))
 	}
-	c, err := cases.Parse([]byte(text))
+	c, err := cases.Parse([]byte(text.String()))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}

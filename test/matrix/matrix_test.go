@@ -158,7 +158,7 @@ func dialing(p matrix.Pair, pod *corev1.Pod) *corev1.Pod {
 	case a.First || a.Switch != "" && pod.Annotations[a.Switch] == "true":
 		pod.Spec.InitContainers = append([]corev1.Container{*a.Adds.DeepCopy()}, list...)
 	default:
-		pod.Spec.InitContainers = append(list, *a.Adds.DeepCopy())
+		pod.Spec.InitContainers = slices.Concat(list, []corev1.Container{*a.Adds.DeepCopy()})
 	}
 	return pod
 }
@@ -367,12 +367,12 @@ func TestAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		count[fmt.Sprintf("%v %v", cell.Without, cell.With)]++
+		count[fmt.Sprintf("%v, then %v", cell.Without, cell.With)]++
 		if cell.With == matrix.Stuck && cell.Advice == "" {
 			t.Errorf("%s: refused without a word on what to do", p)
 		}
 	}
-	for _, want := range []string{"works works", "stuck works", "stuck stuck", "unsure unsure"} {
+	for _, want := range []string{"works, then works", "stuck, then works", "stuck, then stuck", "unsure, then unsure"} {
 		if count[want] == 0 {
 			t.Errorf("no pair is %q: got %v", want, count)
 		}
