@@ -23,6 +23,9 @@ func (i *inspection) cut(b injectors.Blocker) string {
 
 func (i *inspection) cutNow(b injectors.Blocker) string {
 	who := "the CNI plugin"
+	if b.Mesh != nil {
+		who = b.Mesh.Injector.Title + "'s CNI plugin"
+	}
 	if b.Installer != nil && b.Installer.Role == injectors.Installer {
 		who = i.at(b.Installer)
 	}
@@ -43,7 +46,8 @@ func (i *inspection) butCut(s *injectors.Step, need string, to injectors.Endpoin
 	return i.at(s) + need + needs(to) + ", " + i.cut(b)
 }
 
-// advise returns the one line that cures a late dialer, the narrowest that will do.
+// advise returns the one line that cures a dialer which cannot reach its destination, or not resolve its name: the narrowest that
+// will do.
 func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injectors.Blocker) string {
 	m := b.Mesh
 	switch {
@@ -60,23 +64,33 @@ func (i *inspection) advise(s *injectors.Step, to injectors.Endpoint, b injector
 	}
 	if to.Named() && i.plan.Names(s) == injectors.No {
 		// An exempt address alone leads to HF106, one refusal after the other.
-		return addressNotName(i, s, m)
+		return i.addressNotName(s, to, m)
 	}
 	if fix := i.exempt(s, to, m); fix != "" {
 		return fix
 	}
-	switch {
-	case m.Native == injectors.Yes:
-		return "Move it behind the proxy."
-	case m.CNI == injectors.No:
-		return "Move it before the container that redirects."
-	case m.Injector.Native != "" && m.Native == injectors.No && !i.goesFirst(s):
+	return i.elseDo(s, to, b)
+}
+
+// elseDo is what is left where nothing can be exempted.
+func (i *inspection) elseDo(s *injectors.Step, to injectors.Endpoint, b injectors.Blocker) string {
+	switch m := b.Mesh; {
+	case m.Native == injectors.Yes && b.Proxy != nil:
+		return "Move " + quoted(s) + " behind " + i.at(b.Proxy) + "."
+	case m.CNI == injectors.No && b.Installer != nil:
+		return "Move " + quoted(s) + " before " + i.at(b.Installer) + "."
+	case i.nativeHelps(s, m):
 		return i.annotate(m.Injector.Native, "true")
+	case len(to.Addrs) > 0:
+		return "Exempt " + to.Addrs[0].String() + " in " + m.Injector.Title + "'s own settings."
+	default:
+		return "Exempt its destination in " + m.Injector.Title + "'s own settings."
 	}
-	if m.Injector.Native == "" {
-		return "Exempt its destination from the mesh."
-	}
-	return "Exempt its destination from the mesh, or use native sidecars."
+}
+
+// nativeHelps tells whether a native sidecar would serve before the container starts.
+func (i *inspection) nativeHelps(s *injectors.Step, m *injectors.Mesh) bool {
+	return m.Injector.Native != "" && m.Native == injectors.No && !i.goesFirst(s)
 }
 
 // exempt is the annotation that lets the destination pass, as the union with what is exempt already; "" where there is none.
@@ -123,16 +137,19 @@ func (i *inspection) exemptUser(s *injectors.Step, m *injectors.Mesh) string {
 }
 
 // extend is the fix that adds entries to a list that an annotation holds. The annotation replaces the mesh's own list, so it
-// starts from that; "" where that is not known.
+// starts from that; "" where that is not known. A list that its injector cannot read is put right on the way.
 func (i *inspection) extend(a *injectors.Annotation, m *injectors.Mesh, entries ...string) string {
 	value, known := m.List(a.Means, i.target)
-	switch {
-	case !known:
+	if !known {
 		return ""
-	case value == "" || a.Check != nil && a.Check(value) != nil:
-		return i.annotate(a.Key, strings.Join(entries, ","))
 	}
-	list := strings.Split(value, ",")
+	if value != "" && a.Check != nil && a.Check(value) != nil {
+		value, _ = repaired(a, value)
+	}
+	var list []string
+	if value != "" {
+		list = strings.Split(value, ",")
+	}
 	for _, e := range entries {
 		if !slices.Contains(list, e) {
 			list = append(list, e)
@@ -143,18 +160,75 @@ func (i *inspection) extend(a *injectors.Annotation, m *injectors.Mesh, entries 
 
 // first is what the dialer's own switch can do; "" where that is nothing.
 func (i *inspection) first(s *injectors.Step, m *injectors.Mesh) string {
-	if s.Injector == nil || s.Injector.First == nil {
+	if s.Injector == nil || s.Injector.First == nil || s.Wrapped {
 		return ""
 	}
 	first := s.Injector.First(i.target)
-	_, set := i.target.Meta.Annotations[first]
 	switch {
-	case set && m.Native == injectors.Yes:
-		return "Remove the annotation " + first + "."
-	case !set && m.CNI == injectors.No && m.Native == injectors.No:
+	case i.goesFirst(s):
+		if m.Native == injectors.Yes && i.curedAt(s, i.appended(s, m)) {
+			return "Remove the annotation " + first + "."
+		}
+	case m.CNI == injectors.No && m.Native == injectors.No && i.curedAt(s, i.prepended(s, m)):
 		return i.annotate(first, "true")
 	}
 	return ""
+}
+
+// curedAt tells whether the container reaches its destination from another place among the init containers.
+func (i *inspection) curedAt(s *injectors.Step, to int) bool {
+	from := i.index(s)
+	if from < 0 || to == from {
+		return false
+	}
+	plan := i.plan.Moved(from, to)
+	_, late, dns := plan.Late(&plan.Inits[to])
+	return !late && !dns
+}
+
+func (i *inspection) index(s *injectors.Step) int {
+	for k := range i.plan.Inits {
+		if &i.plan.Inits[k] == s {
+			return k
+		}
+	}
+	return -1
+}
+
+// prepended and appended are where an injector puts its container with its switch and without: at either end of the list that it
+// finds. The mesh's are in that list where its webhook is called before.
+func (i *inspection) prepended(s *injectors.Step, m *injectors.Mesh) int {
+	if i.calledBefore(m.Injector, s.Injector) {
+		return 0
+	}
+	return max(0, slices.IndexFunc(i.plan.Inits, func(o injectors.Step) bool { return o.Injector != m.Injector }))
+}
+
+func (i *inspection) appended(s *injectors.Step, m *injectors.Mesh) int {
+	last := len(i.plan.Inits) - 1
+	if i.calledBefore(m.Injector, s.Injector) {
+		return last
+	}
+	for k := range slices.Backward(i.plan.Inits) {
+		if i.plan.Inits[k].Role == injectors.Own {
+			return k
+		}
+	}
+	return 0
+}
+
+// calledBefore tells whether a webhook of the one is called before the first of the other; where nothing is registered here the
+// usual names decide, by which meshes come first.
+func (i *inspection) calledBefore(one, other *injectors.Injector) bool {
+	for _, h := range i.target.Namespace.Hooks {
+		switch h.Injector {
+		case one:
+			return true
+		case other:
+			return false
+		}
+	}
+	return true
 }
 
 // goNative adds to advice the annotation that makes the mesh's proxy a native sidecar, where there is one.
@@ -165,32 +239,37 @@ func (i *inspection) goNative(m *injectors.Mesh, advice string) string {
 	return advice + ": annotate " + i.annotated() + ": " + m.Injector.Native + `: "true"`
 }
 
-// goesFirst tells whether the dialer's own switch puts it before every proxy.
+// goesFirst tells whether the dialer's own switch puts it before all others.
 func (i *inspection) goesFirst(s *injectors.Step) bool {
 	if s.Injector == nil || s.Injector.First == nil {
 		return false
 	}
-	_, set := i.target.Meta.Annotations[s.Injector.First(i.target)]
-	return set
+	first, err := strconv.ParseBool(i.target.Meta.Annotations[s.Injector.First(i.target)])
+	return err == nil && first
 }
 
 // addressNotName is what helps where names cannot be resolved either.
-func addressNotName(i *inspection, s *injectors.Step, m *injectors.Mesh) string {
-	const address = "Use an address, not a name"
-	if m == nil {
-		return address + "."
+func (i *inspection) addressNotName(s *injectors.Step, to injectors.Endpoint, m *injectors.Mesh) string {
+	if i.nativeHelps(s, m) {
+		return i.annotate(m.Injector.Native, "true")
 	}
-	if fix := i.exemptUser(s, m); fix != "" {
-		return fix
+	address := "Use an address, not a name"
+	if len(to.Addrs) == 1 {
+		address = "Use the address " + to.Addrs[0].String() + ", not the name"
 	}
-	switch a := m.Injector.Annotation(injectors.ExcludeUIDs); {
-	case a != nil && s.UID == injectors.NoID:
-		return address + ", or give it a runAsUser and annotate " + i.annotated() + ": " + a.Key + `: "UID"`
-	case len(m.Capture.GIDs) > 0 && s.Injector != nil && !s.Wrapped && !i.config.Remedy(config.ExemptIdentity):
+	if i.plan.Network(s, to) == injectors.Cut {
+		if fix := i.exempt(s, to, m); fix != "" {
+			return address + ". " + fix
+		}
+	}
+	if len(m.Capture.GIDs) > 0 && s.Injector != nil && !s.Wrapped && !i.config.Remedy(config.ExemptIdentity) {
 		return address + ", or switch on remedy exempt-identity."
 	}
 	return address + "."
 }
+
+// quoted is a container's name.
+func quoted(s *injectors.Step) string { return `"` + report.Shorten(s.Name, 40) + `"` }
 
 // needs names the destination; names of hosts can be as long as everything else that is said.
 func needs(to injectors.Endpoint) string { return report.Shorten(to.String(), 60) }
@@ -206,4 +285,24 @@ func (i *inspection) annotated() string {
 		return "the template"
 	}
 	return "the pod"
+}
+
+// repaired is the value as its author will have meant it, where that can be told: entries without spaces, addresses with their
+// length.
+func repaired(a *injectors.Annotation, value string) (string, bool) {
+	var list []string
+	for entry := range strings.SplitSeq(value, ",") {
+		entry = strings.TrimSpace(entry)
+		if addr, err := netip.ParseAddr(entry); err == nil {
+			entry = netip.PrefixFrom(addr, addr.BitLen()).String()
+		}
+		if entry != "" {
+			list = append(list, entry)
+		}
+	}
+	fixed := strings.Join(list, ",")
+	if fixed == "" || a.Check(fixed) != nil {
+		return "", false
+	}
+	return fixed, true
 }

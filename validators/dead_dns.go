@@ -22,7 +22,7 @@ func deadDNS() Rule {
 					continue
 				}
 				b := i.plan.Blocks(s, to)
-				i.find(s, i.at(s)+" may connect to "+needs(to)+" but not resolve the name: DNS is "+i.cut(b), addressNotName(i, s, b.Mesh))
+				i.find(s, i.at(s)+" reaches "+needs(to)+" but cannot resolve it: DNS is "+i.cut(b), i.advise(s, to, b))
 			}
 		},
 	}
