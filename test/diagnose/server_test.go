@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"os"
@@ -182,14 +183,14 @@ func TestSays(t *testing.T) {
 	}
 }
 
-// logged waits for words in the server's log.
+// logged waits for words in the server's log since its last start.
 func (s *suite) logged(t *testing.T, words string) {
 	t.Helper()
 	deadline := time.Now().Add(40 * time.Second)
 	for {
 		log, err := os.ReadFile(s.installation.LogPath())
 		check(t, err)
-		if strings.Contains(string(log), words) {
+		if since := log[max(0, bytes.LastIndex(log, []byte(`"msg":"starting"`))):]; bytes.Contains(since, []byte(words)) {
 			return
 		}
 		if time.Now().After(deadline) {
