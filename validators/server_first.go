@@ -76,8 +76,19 @@ func (i *inspection) hangs(m *injectors.Mesh, port uint16, to *injectors.Endpoin
 	return declares == injectors.No || declares == injectors.Unknown && answer == injectors.No
 }
 
-// listens finds containers of the user's that serve such a protocol through the proxy.
+// listens finds containers of the user's that serve such a protocol through the proxy. What takes one port out of the mesh takes
+// them all.
 func (i *inspection) listens(m *injectors.Mesh) {
+	var all []uint16
+	i.listening(m, func(_ *injectors.Step, ports []uint16) { all = append(all, ports...) })
+	i.listening(m, func(s *injectors.Step, ports []uint16) {
+		i.find(s, i.at(s)+" serves "+spoken(ports)+": the server speaks first, "+m.Injector.Title+"'s proxy waits for the client.",
+			i.declare(m, injectors.ExcludeInbound, all...))
+	})
+}
+
+// listening goes through those containers and their ports.
+func (i *inspection) listening(m *injectors.Mesh, yield func(s *injectors.Step, ports []uint16)) {
 	for _, list := range [...][]injectors.Step{i.plan.Inits, i.plan.Mains} {
 		for k := range list {
 			s := &list[k]
@@ -85,14 +96,32 @@ func (i *inspection) listens(m *injectors.Mesh) {
 			if c == nil || s.Role != injectors.Own && !s.Wrapped || s.Phase == injectors.Init {
 				continue
 			}
+			var ports []uint16
 			for n := range c.Ports {
 				if port := serves(&c.Ports[n]); port != 0 && m.Capture.Inbound.Takes(port) == injectors.Yes && i.hangs(m, port, nil) {
-					i.find(s, i.at(s)+" serves port "+strconv.Itoa(int(port))+" ("+greets(port)+"): the server speaks first, "+m.Injector.Title+
-						"'s proxy waits for the client.", i.declare(m, injectors.ExcludeInbound, port))
+					ports = append(ports, port)
 				}
+			}
+			if len(ports) > 0 {
+				yield(s, ports)
 			}
 		}
 	}
+}
+
+// spoken names ports with what they speak: port 25 (SMTP); ports 25 (SMTP), 143 (IMAP).
+func spoken(ports []uint16) string {
+	text := "port "
+	if len(ports) > 1 {
+		text = "ports "
+	}
+	for k, port := range ports {
+		if k > 0 {
+			text += ", "
+		}
+		text += strconv.Itoa(int(port)) + " (" + greets(port) + ")"
+	}
+	return report.Shorten(text, 80)
 }
 
 // serves returns the container's port if its server speaks first, else 0.
