@@ -289,26 +289,27 @@ func (c *Capture) takesAny(to Endpoint) Tri {
 	return Yes
 }
 
-// names tells whether a process with these ids, which connects to the given destinations, can resolve names while the redirect
-// is there and the proxy is not.
-func (c *Capture) names(uid, gid int64, to []Endpoint) Tri {
+// names tells whether a process with these ids can resolve names while the redirect is there and the proxy is not.
+func (c *Capture) names(uid, gid int64, p *Plan) Tri {
 	if !c.DNS || portIn(c.ExcludePorts, 53) && !c.DNSFirst || c.asks(uid) {
 		return Yes
 	}
 	passes := c.passes(uid, gid)
-	if passes == No && c.DNSFirst && slices.ContainsFunc(c.Exclude, func(p netip.Prefix) bool { return servesNames(p, to) }) {
+	if passes == No && c.DNSFirst && slices.ContainsFunc(c.Exclude, p.servesNames) {
 		return Unknown
 	}
 	return passes
 }
 
-// servesNames tells whether the name server of a pod may stand in an exempt range: anywhere but on the loopback, and at a
-// destination's own address.
-func servesNames(p netip.Prefix, to []Endpoint) bool {
-	if p.Addr().IsLoopback() {
+// servesNames tells whether the name server of a pod may stand in an exempt range: anywhere but on the loopback, and where a
+// container of the pod is known to connect to something else.
+func (p *Plan) servesNames(r netip.Prefix) bool {
+	if r.Addr().IsLoopback() {
 		return false
 	}
-	return !p.IsSingleIP() || !slices.ContainsFunc(to, func(e Endpoint) bool { return slices.Contains(e.Addrs, p.Addr()) })
+	return !r.IsSingleIP() || !slices.ContainsFunc(p.Inits, func(s Step) bool {
+		return slices.ContainsFunc(s.To, func(e Endpoint) bool { return e.Port != 53 && slices.Contains(e.Addrs, r.Addr()) })
+	})
 }
 
 func portIn(ranges []Ports, port uint16) bool {

@@ -117,7 +117,7 @@ func (p *Plan) Names(s *Step) Tri {
 		if (s.redirected|s.maybe|s.lost)&bit == 0 || s.serving&bit != 0 {
 			continue
 		}
-		names := p.Meshes[i].Capture.names(s.UID, s.GID, s.To)
+		names := p.Meshes[i].Capture.names(s.UID, s.GID, p)
 		if names == Yes {
 			continue
 		}
@@ -144,7 +144,7 @@ func (p *Plan) Blocks(s *Step, to Endpoint) Blocker {
 		if s.redirected&bit == 0 || s.serving&bit != 0 {
 			continue
 		}
-		if m.Capture.takes(s.UID, s.GID, to) != Yes && m.Capture.names(s.UID, s.GID, s.To) != No {
+		if m.Capture.takes(s.UID, s.GID, to) != Yes && m.Capture.names(s.UID, s.GID, p) != No {
 			continue
 		}
 		b := Blocker{Mesh: m}
