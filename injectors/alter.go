@@ -93,6 +93,21 @@ func (p *Plan) Follows(injector *Injector) bool {
 	return false
 }
 
+// CalledAfter tells whether a hook of the injector that matches the pod is called after every one of the other injector.
+func (p *Plan) CalledAfter(injector, other *Injector) bool {
+	last, lastOther := -1, -1
+	for i, h := range p.Target.Namespace.Hooks {
+		switch {
+		case h.Matches(p.Target.Meta.Labels) == No:
+		case h.Injector == injector:
+			last = i
+		case h.Injector == other:
+			lastOther = i
+		}
+	}
+	return last > lastOther
+}
+
 // SeenFinished tells whether we were called once more after the last injector had changed the pod: our hook is reinvoked,
 // or nobody comes after it.
 func (p *Plan) SeenFinished() bool {

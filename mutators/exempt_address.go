@@ -54,9 +54,20 @@ func (d *draft) exemptDialer(i int, means injectors.Meaning, with entries) {
 	} else {
 		plan = d.plan.Exempted(m.Injector, a, value)
 	}
-	if d.count(plan) < d.late {
+	// What is exempt for one makes it less certain that others are cut whose destination is not known: that cures nobody.
+	if d.count(plan) < d.late && !d.needsStill(plan, s.Name) {
 		d.keep(plan, c)
 	}
+}
+
+// needsStill tells whether the dialer of that name is not cured in the plan.
+func (d *draft) needsStill(p *injectors.Plan, name string) bool {
+	for i := range p.Inits {
+		if p.Inits[i].Name == name && d.needy(p, &p.Inits[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // wasReadable tells whether the mesh would have read an annotation that we add on the first pass: it is called after us, and what
@@ -68,7 +79,7 @@ func (d *draft) wasReadable(s *injectors.Step, m *injectors.Mesh) bool {
 	switch i := s.Injector; {
 	case i == nil:
 		return true
-	case m.CNI != injectors.Yes && i.First != nil: // start-first goes before
+	case m.CNI != injectors.Yes && i.First != nil && d.config.Remedy(config.StartFirst) && d.wouldLead(i): // start-first goes before
 		return false
 	default:
 		return d.plan.Follows(i)

@@ -30,16 +30,8 @@ func (d *draft) startFirst(i int) bool {
 	if _, decided := d.plan.Target.Meta.Annotations[c.annotation]; decided {
 		return false
 	}
-	var plan *injectors.Plan
-	switch {
-	case d.when == Mutating && d.plan.Coming && d.plan.Certain():
-		plan = d.after(c)
-	case d.when != Mutating && !d.finished() && d.plan.Follows(s.Injector):
-		plan = d.plan.Moved(i, 0)
-	default:
-		return false
-	}
-	if d.count(plan) >= d.late {
+	plan := d.switched(i, c)
+	if plan == nil || d.count(plan) >= d.late {
 		return false
 	}
 	d.keep(plan, c)
@@ -51,6 +43,34 @@ func (d *draft) startFirst(i int) bool {
 func (d *draft) frontIsOpen(i int) bool {
 	for k := range d.plan.Meshes {
 		if m := &d.plan.Meshes[k]; m.CNI != injectors.No || d.secondPass(i, m) {
+			return false
+		}
+	}
+	return true
+}
+
+// switched returns the plan in which the switch of the dialer at i was used on the first pass; nil where it is not.
+func (d *draft) switched(i int, c change) *injectors.Plan {
+	injector := d.plan.Inits[i].Injector
+	switch {
+	case d.when == Mutating:
+		if d.plan.Coming && d.plan.Certain() {
+			return d.after(c)
+		}
+	case !d.plan.Follows(injector), d.finished() && d.mayReorder() && d.movable(i): // the second pass moves it
+	case d.when == Foresight:
+		return d.after(c)
+	case d.wouldLead(injector):
+		return d.plan.Moved(i, 0)
+	}
+	return nil
+}
+
+// wouldLead tells whether what the injector puts first has stayed there: a mesh that is called after it and has its redirect in
+// front of a dialer all the same puts that before all others.
+func (d *draft) wouldLead(injector *injectors.Injector) bool {
+	for k := range d.plan.Meshes {
+		if !d.plan.CalledAfter(injector, d.plan.Meshes[k].Injector) {
 			return false
 		}
 	}
