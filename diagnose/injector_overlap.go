@@ -93,13 +93,13 @@ func shapes(namespaces []corev1.Namespace, x, y *Entry) []*corev1.Namespace {
 	var out []*corev1.Namespace
 	for i := range namespaces {
 		ns := &namespaces[i]
-		shape := ""
+		var shape strings.Builder
 		for _, k := range ordered {
 			v, ok := ns.Labels[k]
-			shape += fmt.Sprintf("%t%q", ok, v)
+			fmt.Fprintf(&shape, "%t%q", ok, v)
 		}
-		if !seen[shape] && len(out) < mostShapes && !systemNamespace(ns.Name) {
-			seen[shape] = true
+		if !seen[shape.String()] && len(out) < mostShapes && !systemNamespace(ns.Name) {
+			seen[shape.String()] = true
 			out = append(out, ns)
 		}
 	}

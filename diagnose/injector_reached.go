@@ -56,9 +56,9 @@ func injects(ctx context.Context, s *Subject, n *neighbour) Result {
 	case <-ctx.Done():
 		return unknown("", "others were tried first, and the time is over")
 	}
-	var before *callCounts
+	var before *callCounts // without them there are other ways to tell
 	if !sample.entry.Fails() {
-		before, _ = s.readCalls(ctx) //nolint:errcheck // without the counters there are other ways to tell
+		before, _ = s.readCalls(ctx)
 	}
 	trying, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
@@ -193,13 +193,19 @@ func (s *Subject) throughProxy(ctx context.Context, e *Entry) (text string, stat
 	}
 	_, err := s.Raw(ctx, fmt.Sprintf("/api/v1/namespaces/%s/services/https:%s:%d/proxy%s", c.namespace, c.name, c.port, e.Path()))
 	var status apierrors.APIStatus
+	said := ""
+	if errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes { // of an answer that is no Status, the body is here
+			said = cause.Message
+		}
+	}
 	switch {
 	case err == nil:
 		return "", Passed
 	case ctx.Err() != nil:
 		return "", Unknown
-	case strings.Contains(err.Error(), "error trying to reach service"):
-		return err.Error(), Failed
+	case strings.Contains(said, "error trying to reach service"):
+		return said, Failed
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "services/proxy"):
 		return "", Unknown
 	case errors.As(err, &status) && status.Status().Code < 500:
@@ -208,50 +214,64 @@ func (s *Subject) throughProxy(ctx context.Context, e *Entry) (text string, stat
 	return "", Unknown
 }
 
-// whyUncalled names the cause that the words of an error stand for (client-go and net/http at Go 1.26, k8s.io/apiserver and its
-// webhook client at 0.36), and what to do.
+// whyUncalled names the cause that the words of an error stand for, and what to do (client-go and net/http at Go 1.26,
+// k8s.io/apiserver and its webhook client at 0.36).
 func (s *Subject) whyUncalled(ctx context.Context, n *neighbour, text string) (cause, fix string) {
-	has := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
-	}
 	port, whose := s.real(ctx, n)
-	at := fmt.Sprintf("port %d of %s", port, whose)
-	pods := "kubectl get " + n.where() + " -o yaml"
-	for _, c := range n.callees() {
-		if c.name != "" {
-			pods = "kubectl -n " + c.namespace + " get pods,endpointslices -o wide; kubectl -n " + c.namespace + " get service " + c.name + " -o yaml"
-			break
-		}
-	}
+	at, pods := fmt.Sprintf("port %d of %s", port, whose), n.lookAtPods()
 	switch {
-	case has("tunnel-uds", "konnectivity"):
+	case speaksOf(text, "tunnel-uds", "konnectivity"):
 		return "the tunnel between the control plane and the nodes is broken", "kubectl -n kube-system logs -l k8s-app=konnectivity-agent --tail=20; kubectl -n kube-system rollout restart deploy/konnectivity-agent"
-	case has("Address is not allowed"):
+	case speaksOf(text, "Address is not allowed"):
 		return "the control plane cannot reach pods on an overlay network", "Run " + n.title + "'s injector with hostNetwork: true, on a port that is free on the nodes."
-	case has("x509:", "tls:"):
+	case speaksOf(text, "x509:", "tls:"):
 		return "the API server does not accept the certificate of " + whose, s.bundleAgain(ctx, n)
-	case has("no such host"):
+	case speaksOf(text, "no such host"):
 		return "the API server cannot resolve the name in " + n.callees()[0].String(), "Let the installer of " + n.title + " write the URL again; look at the DNS of the control plane's machines."
-	case has("connection refused"):
+	case speaksOf(text, "connection refused"):
 		return "nothing listens at " + at + ", or a firewall rejects the connection", pods
-	case has("no route to host", "operation not permitted", "permission denied"):
+	case speaksOf(text, "no route to host", "operation not permitted", "permission denied"):
 		return "a firewall rejects the connection to " + at, n.open(ctx, s)
-	case has("context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled", "Timeout: request did not complete"):
-		cause := "the API server gets no answer from " + at + ": something in between drops it, or it hangs"
-		if l := s.needed[certificateCode]; l != nil && l.State == Passed {
-			cause = "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it"
-		}
-		return cause, n.open(ctx, s)
-	case has("no endpoints available"):
+	case speaksOf(text, "context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled", "Timeout: request did not complete"):
+		return s.whyNoAnswer(at), n.open(ctx, s)
+	}
+	return n.whyOtherwise(text, at, pods)
+}
+
+// whyNoAnswer tells a firewall of the control plane's from one that is in everybody's way.
+func (s *Subject) whyNoAnswer(at string) string {
+	if l := s.needed[certificateCode]; l != nil && l.State == Passed {
+		return "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it"
+	}
+	return "the API server gets no answer from " + at + ": something in between drops it, or it hangs"
+}
+
+func (n *neighbour) whyOtherwise(text, at, pods string) (cause, fix string) {
+	switch {
+	case speaksOf(text, "no endpoints available"):
 		return "no ready pod stands behind it", pods
-	case has(`service "`) && has("not found", "no service port"):
+	case speaksOf(text, `service "`) && speaksOf(text, "not found", "no service port"):
 		return "the Service, or its port, is not there", n.leftOver()
-	case has("EOF", "connection reset", "broken pipe"):
+	case speaksOf(text, "EOF", "connection reset", "broken pipe"):
 		return "what stands at " + at + " ends the connection: a proxy in front of it, or a server that is going away", pods
-	case has("HTTP response to HTTPS client", "could not find the requested resource", "404"):
+	case speaksOf(text, "HTTP response to HTTPS client", "could not find the requested resource", "404"):
 		return "what stands at " + at + " is not " + n.title + "'s webhook", pods
-	case has(`an error on the server ("unknown")`) && n.byURL():
+	case speaksOf(text, `an error on the server ("unknown")`) && n.byURL():
 		return "the managed control plane answers with an error", "kubectl -n istio-system describe controlplanerevisions; is the Connect gateway API enabled?"
 	}
 	return "the call failed", pods
+}
+
+func speaksOf(text string, words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+}
+
+// lookAtPods prints what stands behind the webhook.
+func (n *neighbour) lookAtPods() string {
+	for _, c := range n.callees() {
+		if c.name != "" {
+			return "kubectl -n " + c.namespace + " get pods,endpointslices -o wide; kubectl -n " + c.namespace + " get service " + c.name + " -o yaml"
+		}
+	}
+	return "kubectl get " + n.where() + " -o yaml"
 }
