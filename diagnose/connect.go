@@ -30,7 +30,7 @@ func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, erro
 	return &Subject{
 		Client: client, Dynamic: objects, Own: own, Now: now, Calls: &Calls{},
 		Raw: func(ctx context.Context, path string) ([]byte, error) {
-			return client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+			return client.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Raw() // unlike DoRaw, with the words of an error
 		},
 		Try: func(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, []string, error) {
 			return try(config, func(c kubernetes.Interface) (*corev1.ConfigMap, error) {
