@@ -16,6 +16,9 @@ const (
 
 	consulRedirect = "CONSUL_REDIRECT_TRAFFIC_CONFIG"
 	consulPrefix   = "consul.hashicorp.com/"
+
+	// consulNoRedirect is the variant in which the pod is not in transparent proxy mode.
+	consulNoRedirect = "not redirected"
 )
 
 // consul is played by its own package, which makes the rules for both its programs. The configuration was rendered by
@@ -43,8 +46,9 @@ func consul() mesh {
 				return consulRules(config)
 			},
 		},
-		modes:  modes("consul", true, true),
-		inject: injectConsul,
+		modes:    modes("consul", true, true),
+		variants: []string{consulNoRedirect},
+		inject:   injectConsul,
 	}
 }
 
@@ -93,6 +97,10 @@ func injectConsul(m Mode, pod *corev1.Pod, exempt Exempt) {
 	} {
 		pod.Annotations[consulPrefix+key] = value
 	}
+	redirects := m.Variant != consulNoRedirect
+	if !redirects {
+		delete(pod.Annotations, consulPrefix+"transparent-proxy-status")
+	}
 	pod.Labels[consulPrefix+"connect-inject-status"] = "injected"
 	for key, values := range map[string][]string{
 		"uids": exempt.UIDs, "outbound-cidrs": exempt.CIDRs, "outbound-ports": exempt.Ports,
@@ -111,10 +119,12 @@ func injectConsul(m Mode, pod *corev1.Pod, exempt Exempt) {
 		panic(err) // Strings and numbers.
 	}
 	first := corev1.Container{Name: consulInstaller}
-	if m.CNI {
+	switch {
+	case !redirects:
+	case m.CNI:
 		first.SecurityContext = user(5996, 5996)
 		pod.Annotations[consulPrefix+"redirect-traffic-config"] = string(config)
-	} else {
+	default:
 		first.SecurityContext = administrator()
 		first.Env = []corev1.EnvVar{{Name: consulRedirect, Value: string(config)}}
 	}

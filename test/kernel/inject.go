@@ -16,6 +16,8 @@ type Mode struct {
 	Mesh   string
 	CNI    bool // A node plugin redirects the pod, instead of an init container.
 	Native bool // The proxy is an init container that never ends, instead of a main container.
+	// Variant is what is otherwise than as installed: one of the mesh's variants, mostly none.
+	Variant string
 }
 
 // String returns the mode in words, for example "kuma", "linkerd, cni, native".
@@ -27,14 +29,31 @@ func (m Mode) String() string {
 	if m.Native {
 		words = append(words, "native")
 	}
+	if m.Variant != "" {
+		words = append(words, m.Variant)
+	}
 	return strings.Join(words, ", ")
 }
 
-// Modes returns every mode of every mesh that a rig plays.
+// Modes returns every mode of every mesh that a rig plays, without its variants.
 func Modes() []Mode {
 	var modes []Mode
 	for _, m := range meshes() {
 		modes = append(modes, m.modes...)
+	}
+	return modes
+}
+
+// Variants returns every mode of the meshes that have variants, as each of those.
+func Variants() []Mode {
+	var modes []Mode
+	for _, m := range meshes() {
+		for _, variant := range m.variants {
+			for _, mode := range m.modes {
+				mode.Variant = variant
+				modes = append(modes, mode)
+			}
+		}
 	}
 	return modes
 }
@@ -51,7 +70,7 @@ type Exempt struct {
 // there. Images and mounts are left out. What a mesh has no way to exempt is not exempted; what an injector adds to the
 // exemptions by itself is added.
 //
-// It panics on a mode that is not among [Modes].
+// It panics on a mode that is neither among [Modes] nor among [Variants].
 func (m Mode) Inject(pod *corev1.Pod, exempt Exempt) *corev1.Pod {
 	pod = pod.DeepCopy()
 	if pod.Annotations == nil {
@@ -61,7 +80,9 @@ func (m Mode) Inject(pod *corev1.Pod, exempt Exempt) *corev1.Pod {
 		pod.Labels = map[string]string{}
 	}
 	for _, mesh := range meshes() {
-		if slices.Contains(mesh.modes, m) {
+		usual := m
+		usual.Variant = ""
+		if slices.Contains(mesh.modes, usual) && (m.Variant == "" || slices.Contains(mesh.variants, m.Variant)) {
 			mesh.inject(m, pod, exempt)
 			return pod
 		}

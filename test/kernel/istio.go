@@ -17,6 +17,9 @@ const (
 	istioInstaller = "istio-init"
 	istioValidator = "istio-validation"
 	istioProxy     = "istio-proxy"
+
+	// istioNames is the variant in which the pod asks for names at the proxy (ISTIO_META_DNS_CAPTURE).
+	istioNames = "capturing names"
 )
 
 // istio is played by its own program: pilot-agent, as the rig was given it.
@@ -35,9 +38,10 @@ func istio() mesh {
 			}
 			return []act{agent(args, nil)}, nil
 		},
-		turns:  map[string]turn{istioInstaller: run, istioValidator: run},
-		modes:  modes("istio", true, true),
-		inject: injectIstio,
+		turns:    map[string]turn{istioInstaller: run, istioValidator: run},
+		modes:    modes("istio", true, true),
+		variants: []string{istioNames},
+		inject:   injectIstio,
 	}
 }
 
@@ -199,6 +203,10 @@ func injectIstio(m Mode, pod *corev1.Pod, exempt Exempt) {
 		first.Args = slices.Concat(args, []string{"--run-validation", "--skip-rule-apply"})
 	}
 	proxy := corev1.Container{Name: istioProxy, Args: []string{"proxy", "sidecar"}, SecurityContext: user(1337, 1337)}
+	if m.Variant == istioNames {
+		capture := corev1.EnvVar{Name: "ISTIO_META_DNS_CAPTURE", Value: "true"}
+		first.Env, proxy.Env = append(first.Env, capture), append(proxy.Env, capture)
+	}
 	if m.Native {
 		prependInit(pod, first, native(proxy, "/healthz/ready", 15021))
 		return

@@ -21,6 +21,9 @@ const (
 
 	kumaTraffic  = "traffic.kuma.io/"
 	kumaRendered = kumaTraffic + "transparent-proxy-config"
+
+	// kumaNoNames is the variant in which names are asked for where they always were.
+	kumaNoNames = "not capturing names"
 )
 
 // kuma is played by rules written out here.
@@ -56,8 +59,9 @@ func kuma() mesh {
 				return []act{redirected(listen, connect, 1)}, nil
 			},
 		},
-		modes:  modes("kuma", true, true),
-		inject: injectKuma,
+		modes:    modes("kuma", true, true),
+		variants: []string{kumaNoNames},
+		inject:   injectKuma,
 	}
 }
 
@@ -374,7 +378,8 @@ func injectKuma(m Mode, pod *corev1.Pod, exempt Exempt) {
 	pod.Annotations["kuma.io/sidecar-injected"] = "true"
 	pod.Labels["kuma.io/mesh"] = "default"
 	cfg := kumaDefaults()
-	cfg.Redirect.DNS.Enabled, cfg.Redirect.DNS.CaptureAll = true, true
+	cfg.Redirect.DNS.Enabled = m.Variant != kumaNoNames
+	cfg.Redirect.DNS.CaptureAll = cfg.Redirect.DNS.Enabled
 	out := &cfg.Redirect.Outbound
 	out.ExcludePortsForUIDs, out.ExcludePortsForIPs = exempt.UIDs, exempt.CIDRs
 	out.ExcludePorts = exempt.Ports

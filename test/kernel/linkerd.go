@@ -15,6 +15,9 @@ const (
 	linkerdInstaller = "linkerd-init"
 	linkerdValidator = "linkerd-network-validator"
 	linkerdProxy     = "linkerd-proxy"
+
+	// linkerdNoAwait is the variant in which nobody waits for the proxy (proxy.await: false).
+	linkerdNoAwait = "not awaited"
 )
 
 // linkerd is played by rules written out here.
@@ -35,8 +38,9 @@ func linkerd() mesh {
 			linkerdInstaller: func(_ *corev1.Pod, c corev1.Container) ([]act, error) { return linkerdInstall(c.Args) },
 			linkerdValidator: func(_ *corev1.Pod, c corev1.Container) ([]act, error) { return linkerdValidate(c.Args) },
 		},
-		modes:  modes("linkerd", true, true),
-		inject: injectLinkerd,
+		modes:    modes("linkerd", true, true),
+		variants: []string{linkerdNoAwait},
+		inject:   injectLinkerd,
 	}
 }
 
@@ -228,13 +232,22 @@ func injectLinkerd(m Mode, pod *corev1.Pod, exempt Exempt) {
 		}
 	}
 	proxy := corev1.Container{Name: linkerdProxy, SecurityContext: user(2102, -1)}
+	awaited := m.Variant != linkerdNoAwait
 	if m.Native {
-		prependInit(pod, first, native(proxy, "/ready", 4191))
+		proxy = native(proxy, "/ready", 4191)
+		if !awaited {
+			proxy.StartupProbe = nil
+		}
+		prependInit(pod, first, proxy)
+		return
+	}
+	appendInit(pod, first)
+	if !awaited {
+		appendMain(pod, proxy)
 		return
 	}
 	proxy.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{
 		Command: []string{"/usr/lib/linkerd/linkerd-await", "--timeout=2m", "--port=4191"},
 	}}}
-	appendInit(pod, first)
 	prependMain(pod, proxy)
 }

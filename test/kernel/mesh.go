@@ -28,9 +28,11 @@ type mesh struct {
 	sandbox func(*corev1.Pod, namespaceNotes) ([]act, error)
 	// turns are the init containers that the mesh brings besides a proxy, and what each does.
 	turns map[string]turn
-	// modes are the ways in which the mesh is installed, and inject writes a pod as its injector would.
-	modes  []Mode
-	inject func(Mode, *corev1.Pod, Exempt)
+	// modes are the ways in which the mesh is installed, variants what can be otherwise in each of them, and inject writes a
+	// pod as its injector would.
+	modes    []Mode
+	variants []string
+	inject   func(Mode, *corev1.Pod, Exempt)
 }
 
 // turn is what an init container of a mesh does when it is started. An error is what the program in it would end with.

@@ -14,7 +14,7 @@ import (
 	"holdfast.dev/holdfast/test/kernel"
 )
 
-// TestPositions plays every mode of every mesh, with a container at every place: the first of all (which only a webhook
+// TestPositions plays every mode and variant of every mesh, with a container at every place: the first of all (which only a webhook
 // after the mesh's can put there), the user's own, one that was appended, one of the proxy's user, the application and a
 // main container behind the proxy.
 func TestPositions(t *testing.T) {
@@ -45,6 +45,22 @@ func TestPositions(t *testing.T) {
 		{"linkerd, native", "DPPDPP", "DDDDDD"},
 		{"linkerd, cni, native", "XPPDPP", "DDDDDD"},
 		{"osm", "DDXDXP", "DDDDDD"},
+		{"consul, not redirected", "DDDDDD", "DDDDDD"},
+		{"consul, cni, not redirected", "DDDDDD", "DDDDDD"},
+		{"consul, native, not redirected", "DDDDDD", "DDDDDD"},
+		{"consul, cni, native, not redirected", "DDDDDD", "DDDDDD"},
+		{"istio, capturing names", "DDXDXP", "DDXDXP"},
+		{"istio, cni, capturing names", "XXXDXP", "XXXDXP"},
+		{"istio, native, capturing names", "DPPDPP", "DPPDPP"},
+		{"istio, cni, native, capturing names", "XPPDPP", "XPPDPP"},
+		{"kuma, not capturing names", "DDXDPP", "DDDDDD"},
+		{"kuma, cni, not capturing names", "XXXDPP", "DDDDDD"},
+		{"kuma, native, not capturing names", "DPPDPP", "DDDDDD"},
+		{"kuma, cni, native, not capturing names", "XPPDPP", "DDDDDD"},
+		{"linkerd, not awaited", "DDXDXP", "DDDDDD"},
+		{"linkerd, cni, not awaited", "XXXDXP", "DDDDDD"},
+		{"linkerd, native, not awaited", "DPPDPP", "DDDDDD"},
+		{"linkerd, cni, native, not awaited", "XPPDPP", "DDDDDD"},
 		{"trafficdirector", "DDXDXP", "DDDDDD"},
 	} {
 		t.Run(tt.mode, func(t *testing.T) {
@@ -134,7 +150,7 @@ func plainPod() *corev1.Pod {
 // injected is plainPod as the mesh leaves it in that mode, with the containers of TestPositions.
 func injected(t *testing.T, mode string, exempt kernel.Exempt) *corev1.Pod {
 	t.Helper()
-	for _, m := range kernel.Modes() {
+	for _, m := range slices.Concat(kernel.Modes(), kernel.Variants()) {
 		if m.String() != mode {
 			continue
 		}
