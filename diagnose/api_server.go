@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"context"
+	"encoding/json"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -15,10 +16,17 @@ func apiServer() Probe {
 			Fix:   "Look at the API server, and at what lies between: the address in the kubeconfig, a network policy for egress, a proxy in the environment.",
 		},
 		ask: func(ctx context.Context, s *Subject) Result {
-			if _, err := s.Raw(ctx, "/version"); err != nil {
+			answer, err := s.Raw(ctx, "/version")
+			if err != nil {
 				return failed("kubectl get --raw /readyz", "%v", err)
 			}
-			return passed("it answers")
+			var version struct {
+				Git string `json:"gitVersion"`
+			}
+			if err := json.Unmarshal(answer, &version); err != nil || version.Git == "" {
+				return passed("it answers")
+			}
+			return passed("%s", version.Git)
 		},
 	}
 }

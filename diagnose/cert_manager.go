@@ -53,7 +53,7 @@ func certManager() Probe {
 				if message == "" {
 					message = "cert-manager has said nothing about it yet: is it running?"
 				}
-				return failed("kubectl -n "+namespace+" describe certificate "+name, "Certificate %s is not ready: %s %s", from, reason, message)
+				return failed("kubectl -n "+namespace+" describe certificate "+name, "Certificate %s is not ready: %s", from, strings.TrimSpace(reason+" "+message))
 			}
 			return passed("Certificate %s is ready", from)
 		},

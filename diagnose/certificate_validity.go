@@ -90,13 +90,18 @@ func span(d time.Duration) string {
 		of   time.Duration
 	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
 		if n := int(d / unit.of); n > 0 {
-			if n == 1 {
-				return "1 " + unit.name
-			}
-			return fmt.Sprintf("%d %ss", n, unit.name)
+			return plural(n, unit.name)
 		}
 	}
 	return "less than a minute"
+}
+
+// plural counts something.
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // list prints names, the first of them where there are many.

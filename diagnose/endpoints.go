@@ -129,7 +129,7 @@ func (s *Subject) noEndpoints(ctx context.Context, waiting []string) Result {
 	case d.Spec.Replicas != nil && *d.Spec.Replicas == 0:
 		return failed("kubectl -n "+s.Own.Namespace+" scale deploy/"+d.Name+" --replicas=2", "Service %s has no endpoint: Deployment %s is scaled to 0", name, d.Name)
 	default:
-		return failed("kubectl -n "+s.Own.Namespace+" describe deploy/"+d.Name+" rs", "Service %s has no endpoint: Deployment %s has no pods", name, d.Name)
+		return failed("kubectl -n "+s.Own.Namespace+" get events --sort-by=.lastTimestamp", "Service %s has no endpoint: Deployment %s has no pods", name, d.Name)
 	}
 	return failed(look, "Service %s has no endpoint: no pod matches its selector", name)
 }

@@ -62,7 +62,7 @@ func (s *Subject) steady(ctx context.Context, closed []*Entry) Result {
 	}
 	var problems []string
 	if replicas := d.Spec.Replicas; replicas == nil || *replicas < 2 {
-		problems = append(problems, fmt.Sprintf("Deployment %s has %d replica", d.Name, value32(replicas)))
+		problems = append(problems, fmt.Sprintf("Deployment %s has %s", d.Name, plural(int(value32(replicas)), "replica")))
 	}
 	budgets, err := s.Client.PolicyV1().PodDisruptionBudgets(s.Own.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -22,9 +22,9 @@ func informers() Probe {
 			case len(waiting) > 0:
 				return failed(logsOf(s), "not read yet: %s", list(waiting))
 			case len(missing) > 0:
-				return passed("all but %s", list(missing))
+				return passed("everything but %s", list(missing))
 			}
-			return passed("all")
+			return passed("everything")
 		},
 	}
 }

@@ -2,8 +2,8 @@ package diagnose
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -54,13 +54,15 @@ func networkPolicies() Probe {
 					}
 				}
 			}
-			return judgePolicies(s, names, open, some, port)
+			return judgePolicies(s, pod, names, open, some, port)
 		},
 	}
 }
 
-func judgePolicies(s *Subject, names []string, open bool, some string, port int) Result {
-	fix := fmt.Sprintf("kubectl -n %s edit networkpolicy %s, and add: ingress: [{ports: [{port: %d}]}]", s.Own.Namespace, strings.Join(names, " "), port)
+func judgePolicies(s *Subject, pod *corev1.Pod, names []string, open bool, some string, port int) Result {
+	// Policies add up: one that lets everybody in at this port is enough.
+	fix := fmt.Sprintf(`kubectl -n %s apply -f - <<< '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"holdfast-webhook"},"spec":{"podSelector":%s,"ingress":[{"ports":[{"port":%d}]}]}}' # bash`,
+		s.Own.Namespace, podSelector(pod), port)
 	switch {
 	case len(names) == 0:
 		return notApplicable("no NetworkPolicy selects the pods")
@@ -70,6 +72,21 @@ func judgePolicies(s *Subject, names []string, open bool, some string, port int)
 		return warn(fix, "NetworkPolicy %s lets in only %s at port %d: the API server may not be among them", list(names), some, port)
 	}
 	return warn(fix, "NetworkPolicy %s lets nobody in at port %d", list(names), port)
+}
+
+// podSelector selects our pods, as far as their labels tell them from others'.
+func podSelector(pod *corev1.Pod) string {
+	labels := map[string]string{}
+	for _, key := range []string{nameLabel, "app.kubernetes.io/component"} {
+		if value, ok := pod.Labels[key]; ok {
+			labels[key] = value
+		}
+	}
+	selector, err := json.Marshal(map[string]any{"matchLabels": labels})
+	if err != nil { // strings only: cannot happen
+		return "{}"
+	}
+	return string(selector)
 }
 
 // example is a pod of ours: one that runs, else what the Deployment would make.

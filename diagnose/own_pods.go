@@ -40,7 +40,7 @@ func ownPods() Probe {
 						"%s stands in front of port %d of pod %s: the API server is in no mesh", who, port, pods[i].Name)
 				}
 			}
-			return passed("%d pods", len(pods))
+			return passed("%s", plural(len(pods), "pod"))
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,9 +88,9 @@ func judgeAnswer(nonce string, back *corev1.ConfigMap, warnings []string) Result
 		if rest, ok := strings.CutPrefix(w, config.ProbeWarning); ok {
 			if answer, validating, _ := strings.Cut(rest, " "); answer == nonce {
 				if validating != replica {
-					replica += " and " + validating
+					return passed("%s answered the mutating call, %s the validating one (this proves one API server, and these two)", replica, validating)
 				}
-				return passed("%s answered both (this proves one API server and one replica)", replica)
+				return passed("%s answered both calls (this proves one API server and one replica)", replica)
 			}
 		}
 	}
@@ -112,7 +113,25 @@ func (s *Subject) unreached(ctx context.Context, entries []*Entry, err error, to
 		return unknown("", "the probe's ConfigMap was not admitted: %s", text)
 	}
 	cause, fix := s.explain(ctx, entries, text)
-	return failed(fix, "%s, after %s: %s", cause, took.Round(100*time.Millisecond), text)
+	fix += emergency(entries)
+	if took >= time.Second {
+		cause += fmt.Sprintf(" (%s)", round(took))
+	}
+	return failed(fix, "%s. The API server says: %s", cause, text)
+}
+
+// emergency is the line for those whose pods are not created meanwhile.
+func emergency(entries []*Entry) string {
+	var closed []string
+	for _, e := range entries {
+		if !e.Probe() && e.Fails() && !slices.Contains(closed, e.Where()) {
+			closed = append(closed, e.Where())
+		}
+	}
+	if len(closed) == 0 {
+		return ""
+	}
+	return "\nUntil then no pod is created that Holdfast should see (failurePolicy Fail). In an emergency: kubectl delete " + strings.Join(closed, " ")
 }
 
 // explain names the cause that the words of an error stand for (client-go and net/http at Go 1.26, k8s.io/apiserver at 1.36).
@@ -150,7 +169,7 @@ func (s *Subject) explain(ctx context.Context, entries []*Entry, text string) (c
 		return "the API server cannot resolve the name", "Look at the DNS of the control plane's machines."
 	case has("proxyconnect", "Proxy"):
 		return "the API server goes through a proxy", "Add .svc and the Service network to NO_PROXY of the API server."
-	case has("not found", "404"):
+	case has("not found", "404", "could not find the requested resource"):
 		return "what answers does not know the path", "Look whether another version of Holdfast runs: kubectl -n " + s.Own.Namespace + " get pods -o wide"
 	}
 	return "the call failed", restart

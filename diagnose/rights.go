@@ -37,7 +37,7 @@ func rights() Probe {
 				}
 			}
 			if len(missing) > 0 {
-				return failed("Apply the RBAC of the manifests again (manifests/base/rbac.yaml).", "%d rights are missing: %s", len(missing), strings.Join(missing, "; "))
+				return failed("Apply the RBAC of the manifests again (manifests/base/rbac.yaml).", "%s missing: %s", plural(len(missing), "right"), strings.Join(missing, "; "))
 			}
 			return passed("%d rights", len(wanted))
 		},

@@ -161,7 +161,7 @@ func (r *runner) expand(ctx context.Context, section *section, ours []*job) {
 	for _, o := range objects {
 		jobs := r.jobs(g, r.subject.about(o), o)
 		for _, j := range jobs {
-			j.needs = needs(j, append(jobs[:len(jobs):len(jobs)], ours...))
+			j.needs = needs(j, append(slices.Clip(jobs), ours...))
 			all.Go(func() { r.ask(ctx, j) })
 		}
 		section.jobs = append(section.jobs, jobs...)

@@ -46,7 +46,7 @@ func selectors() Probe {
 			if r := disagreement(entries, namespaces); r != nil {
 				return *r
 			}
-			return passed("%d namespaces are seen, of which %d are labelled %s", count(entries, namespaces, false), count(entries, namespaces, true), config.ModeLabel)
+			return passed("%d of %s are seen", count(entries, namespaces), plural(len(namespaces), "namespace"))
 		},
 	}
 }
@@ -143,11 +143,10 @@ func disagreement(entries []*Entry, namespaces []corev1.Namespace) *Result {
 	return nil
 }
 
-func count(entries []*Entry, namespaces []corev1.Namespace, labelled bool) int {
+func count(entries []*Entry, namespaces []corev1.Namespace) int {
 	n := 0
 	for i := range namespaces {
-		_, has := namespaces[i].Labels[config.ModeLabel]
-		if (has || !labelled) && slices.ContainsFunc(entries, func(e *Entry) bool {
+		if slices.ContainsFunc(entries, func(e *Entry) bool {
 			return !e.Probe() && e.Creates("pods") && e.SeesNamespace(namespaces[i].Labels)
 		}) {
 			n++

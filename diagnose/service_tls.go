@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"syscall"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -56,10 +58,14 @@ func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) 
 	look := "kubectl get pods -A -o wide, and look for the address."
 	chain, err := s.handshake(ctx, at, s.Own.Host())
 	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer: %w", context.Cause(ctx))
+		what := fmt.Sprintf("does not speak TLS with us: %v", err)
+		switch {
+		case ctx.Err() != nil || dialTimedOut(err):
+			what = "gives no answer"
+		case errors.Is(err, syscall.ECONNREFUSED):
+			what = "refuses the connection"
 		}
-		r := failed(look, "endpoint %s does not speak TLS with us: %v", at, err)
+		r := failed(look, "endpoint %s %s", at, what)
 		return &r
 	}
 	if why := untrusted(chain, roots, s.Now()); why != "" {
