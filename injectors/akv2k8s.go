@@ -16,7 +16,7 @@ const akv2k8sVolume = "azure-keyvault-env"
 func AKV2K8s() *Injector {
 	i := &Injector{
 		Name: "akv2k8s", Title: "AKV2K8s",
-		Facts: "azure-key-vault-to-kubernetes (cmd/azure-keyvault-secrets-webhook/pod.go) and its chart akv2k8s, stored copies without a release; " +
+		Facts: "azure-key-vault-to-kubernetes (cmd/azure-keyvault-secrets-webhook/pod.go) and its chart akv2k8s, of no stated release; " +
 			"the label that its chart selects namespaces by is configurable",
 		Containers: map[string]Role{"copy-azurekeyvault-env": Helper},
 		Wraps:      akv2k8sWraps,

@@ -28,7 +28,7 @@ const (
 func Infisical() *Injector {
 	i := &Injector{
 		Name: "infisical", Title: "Infisical",
-		Facts:      "infisical-agent-injector (pkg/agent at 10586c8, chart at 46c60ea), stored copies without a release",
+		Facts:      "infisical-agent-injector (pkg/agent at 10586c8, chart at 46c60ea), of no stated release",
 		Containers: map[string]Role{"infisical-agent-init": Dialer, "infisical-agent": Dialer},
 		Owns:       func(h *Hook) (service string, ok bool) { return h.Service, h.Name == "org.infisical.com" },
 		Marked:     func(t *Target) bool { return t.Annotation(infisicalStatus) == "injected" },

@@ -43,7 +43,7 @@ func Linkerd() *Injector {
 	i := &Injector{
 		Name:  "linkerd",
 		Title: "Linkerd",
-		Facts: "linkerd2 edge-26.8.3 and the stored copies of its pkg/inject, charts and linkerd2-proxy-init 183e791; not verified: " +
+		Facts: "linkerd2 edge-26.8.3 (pkg/inject, charts) and linkerd2-proxy-init 183e791; not verified: " +
 			"which spelling of the native sidecar's annotation wins where several are there, whether it acts beside Istio's native sidecar",
 		Containers: map[string]Role{
 			"linkerd-init":              Installer,
@@ -347,7 +347,7 @@ func linkerdAnnotations() []Annotation {
 	known := []Annotation{
 		{Key: linkerdSkipOutbound, Means: ExcludePorts, Check: ports, Ports: parseLinkerdPorts},
 		{Key: linkerdSkipInbound, Means: ExcludeInbound, Check: ports, Ports: parseLinkerdPorts},
-		{Key: linkerdSkipSubnets, Check: checkLinkerdSubnets},
+		{Key: linkerdSkipSubnets, Check: checkLinkerdSubnets, Breaks: always},
 		{Key: linkerdAwait, Check: func(v string) error {
 			if v != linkerdOn && v != linkerdOff {
 				return fmt.Errorf("%q: %w", v, errNotAwait)

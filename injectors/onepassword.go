@@ -28,7 +28,7 @@ const opCommand = "/op/bin/op"
 func OnePassword() *Injector {
 	i := &Injector{
 		Name: "1password", Title: "1Password",
-		Facts:      "kubernetes-secrets-injector, its main branch in a stored copy with injector-init-first; older releases wrap init containers differently",
+		Facts:      "kubernetes-secrets-injector, its main branch with injector-init-first; older releases wrap init containers differently",
 		Containers: map[string]Role{"copy-op-bin": Helper},
 		Wraps: func(c *corev1.Container) bool {
 			return len(c.Command) > 1 && c.Command[0] == opCommand && c.Command[1] == "run" && inEnvironment(c, onePasswordReference)

@@ -43,7 +43,13 @@ func injector(p *page, i *injectors.Injector) {
 	for _, name := range names {
 		table = append(table, []string{code(name), i.Containers[name].String()})
 	}
-	p.table(table...)
+	for _, name := range slices.Sorted(maps.Keys(i.Common)) {
+		table = append(table, []string{code(name), i.Common[name].String() + ", beside its mark alone: others give this name too"})
+	}
+	if len(table) > 1 {
+		p.table(table...)
+	}
+	p.paragraph(settings(&i.Reads))
 
 	table = [][]string{{"annotation", "what Holdfast makes of it"}}
 	for k := range i.Annotations {
@@ -52,8 +58,39 @@ func injector(p *page, i *injectors.Injector) {
 			table = append(table, []string{code(a.Key), strings.Join(uses, "; ")})
 		}
 	}
-	p.table(table...)
-	p.paragraph("Another " + strconv.Itoa(len(i.Annotations)+1-len(table)) + " annotations are known by their keys, so that HF112 finds them where nothing reads them.")
+	if len(table) > 1 {
+		p.table(table...)
+	}
+	if others := len(i.Annotations) + 1 - len(table); others > 0 {
+		p.paragraph("Another " + strconv.Itoa(others) + " annotations are known by their keys, so that HF112 finds them where nothing reads them and HF113 those that are misspelled.")
+	}
+}
+
+// settings says where the injector's settings are read, which is what somebody has to grant the right to.
+func settings(r *injectors.Reads) string {
+	var out []string
+	if len(r.ConfigMaps) > 0 {
+		out = append(out, "ConfigMaps whose names begin with "+codes(r.ConfigMaps)+", in the `meshNamespaces` of the [configuration](configuration.md)")
+	}
+	if len(r.Deployments) > 0 {
+		of := "environment"
+		if len(r.Flags) > 0 {
+			of = "environment and flags"
+		}
+		out = append(out, "Deployments labelled "+codes(r.Deployments)+" ("+of+")")
+	}
+	if len(out) == 0 {
+		return "Its settings are not read."
+	}
+	return "Settings are read from " + strings.Join(out, ", and from ") + "."
+}
+
+func codes(words []string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = code(w)
+	}
+	return strings.Join(out, ", ")
 }
 
 // uses says what becomes of an annotation's value; empty where it is known by its key alone.
