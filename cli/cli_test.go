@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certs": writeCerts, "ports": freePorts, "await": await,
+			"certs": writeCerts, "ports": freePorts, "await": await, "replace": replace,
 		},
 	})
 }
@@ -58,6 +58,15 @@ func writeCerts(s *testscript.TestScript, _ bool, args []string) {
 	s.Check(err)
 	s.Check(os.WriteFile(filepath.Join(dir, "tls.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	s.Check(os.WriteFile(filepath.Join(dir, "tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600))
+}
+
+// replace puts the values of variables into a file: replace FILE NAME...
+func replace(s *testscript.TestScript, _ bool, args []string) {
+	text := s.ReadFile(args[0])
+	for _, name := range args[1:] {
+		text = strings.ReplaceAll(text, "$"+name, s.Getenv(name))
+	}
+	s.Check(os.WriteFile(s.MkAbs(args[0]), []byte(text), 0o600))
 }
 
 // freePorts sets variables to ports that were free a moment ago: ports NAME...

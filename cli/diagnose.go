@@ -112,7 +112,6 @@ func (f *diagnoseFlags) ask(c *cobra.Command, subject *diagnose.Subject) (*diagn
 		if err := c.Context().Err(); err != nil {
 			return nil, fmt.Errorf("diagnose: %w", err)
 		}
-		//nolint:forbidigo // as above
 		if !f.wait || r.OK && r.Counts[diagnose.Unknown] == 0 || time.Since(began)+pause > f.timeout {
 			return r, nil
 		}
@@ -155,9 +154,10 @@ func (f *diagnoseFlags) subject(ctx context.Context) (*diagnose.Subject, error) 
 	s.Catalogue, s.Connect = configuration.Catalogue(), f.connect
 	s.AsCaller(cluster)
 	s.Own = s.Locate(ctx)
-	s.ServerReport = s.ReportOfPods
+	s.ServerReport, s.ThroughAPI = s.ReportOfPods, true
 	if f.server != "" {
 		s.ServerReport = func(ctx context.Context) (*diagnose.Report, error) { return fetchReport(ctx, f.server) }
+		s.ThroughAPI = false
 	} else if inside(cluster) {
 		s.ServerReport = func(ctx context.Context) (*diagnose.Report, error) {
 			if r, err := fetchReport(ctx, "http://localhost:8080"); err == nil {

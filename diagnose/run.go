@@ -113,8 +113,13 @@ func (r *runner) jobs(g *Group, s *Subject, about *Object) []*job {
 func needs(j *job, among []*job) []*job {
 	var out []*job
 	codes := j.probe.Needs
-	if j.probe.Inside && j.subject.Server == nil && j.probe.Code != listenerCode { // nobody is there to answer
-		codes = append([]string{listenerCode}, codes...)
+	if j.probe.Inside && j.subject.Server == nil {
+		switch { // somebody has to be there to answer
+		case j.probe.Code != listenerCode:
+			codes = append([]string{listenerCode}, codes...)
+		case j.subject.ThroughAPI:
+			codes = []string{apiServerCode}
+		}
 	}
 	for _, code := range codes {
 		for _, other := range among {

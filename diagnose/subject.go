@@ -36,8 +36,10 @@ type Subject struct {
 	Own       Own
 	// Server is what only the server knows of itself; nil where the probes run elsewhere.
 	Server *Server
-	// ServerReport reads what the server answers; used where Server is nil, and may be nil too.
+	// ServerReport reads what the server answers; used where Server is nil, and may be nil too. ThroughAPI tells that it asks
+	// the API server to pass it on.
 	ServerReport func(ctx context.Context) (*Report, error)
+	ThroughAPI   bool
 
 	// Connect are addresses, HOST:PORT, that somebody wants tried.
 	Connect []string
