@@ -2,12 +2,14 @@ package diagnose
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -30,7 +32,8 @@ func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, erro
 	return &Subject{
 		Client: client, Dynamic: objects, Own: own, Now: now, Calls: &Calls{},
 		Raw: func(ctx context.Context, path string) ([]byte, error) {
-			return client.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Raw() // unlike DoRaw, with the words of an error
+			page, err := client.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Raw()
+			return page, inItsWords(page, err)
 		},
 		Try: func(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, []string, error) {
 			return try(config, func(c kubernetes.Interface) (*corev1.ConfigMap, error) {
@@ -41,6 +44,15 @@ func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, erro
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		},
 	}, nil
+}
+
+// inItsWords puts the API server's own words, where the body has them, in the place of those that the client has for the code.
+func inItsWords(body []byte, err error) error {
+	var status metav1.Status
+	if err == nil || json.Unmarshal(body, &status) != nil || status.Message == "" {
+		return err
+	}
+	return &apierrors.StatusError{ErrStatus: status}
 }
 
 // AsCaller lets the probes create dry-run pods too: for people, with their own rights.
