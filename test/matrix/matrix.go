@@ -52,9 +52,28 @@ type Mode struct {
 	Name     string `json:"name"` // init container; CNI; native, CNI
 	Setup    `json:",inline"`
 	// CNI and Native name the mode for whoever plays it; InitFirst that the init container goes before all others.
-	CNI       bool `json:"cni,omitempty"`
-	Native    bool `json:"native,omitempty"`
-	InitFirst bool `json:"initFirst,omitempty"`
+	CNI       bool   `json:"cni,omitempty"`
+	Native    bool   `json:"native,omitempty"`
+	InitFirst bool   `json:"initFirst,omitempty"`
+	Variant   string `json:"variant,omitempty"` // of kernel.Variants
+	// Open tells that nothing is redirected, although the webhook injects; Bare that it does not touch the pod at all.
+	Open bool `json:"open,omitempty"`
+	Bare bool `json:"bare,omitempty"`
+	// Hold is the annotation that makes the app wait for the proxy, on a pod that does not say and of which the mesh does not
+	// see to it by itself; nil where no annotation does.
+	Hold *Annotation `json:"hold,omitempty"`
+	// ByMark tells that the node plugin leaves a pod alone that has lost the annotations of its injection.
+	ByMark bool `json:"byMark,omitempty"`
+	// Validates tells that an init container of the mesh ends a pod that nobody has redirected.
+	Validates bool `json:"validates,omitempty"`
+	// Unsure tells that the product does not know, and cannot, what becomes of pods in this mode.
+	Unsure bool `json:"unsure,omitempty"`
+}
+
+// Annotation is a key and its value.
+type Annotation struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
 }
 
 // Agent is one way in which an agent is asked for.
@@ -68,7 +87,7 @@ type Agent struct {
 	First bool              `json:"first,omitempty"`
 	Mark  corev1.Pod        `json:"mark,omitzero"`
 	Wraps []string          `json:"wraps,omitempty"`
-	// Brings is the init container with which it brings what it wraps with: before all others.
+	// Brings is a further init container that it puts before all others: what it wraps with, or what logs in.
 	Brings *corev1.Container `json:"brings,omitempty"`
 	// Switch is the annotation that makes it go first.
 	Switch string `json:"switch,omitempty"`
@@ -77,6 +96,12 @@ type Agent struct {
 	// To is where it connects to. Named tells that it has to resolve a name first.
 	To    netip.AddrPort `json:"to"`
 	Named bool           `json:"named,omitempty"`
+	// Retries tells that it starts without a connection, and tries again.
+	Retries bool `json:"retries,omitempty"`
+	// Unsure tells that the product does not know, and cannot, what it does to a pod before it has done it.
+	Unsure bool `json:"unsure,omitempty"`
+	// Drops tells that its webhook takes the pod's annotations away, but for its own.
+	Drops bool `json:"drops,omitempty"`
 }
 
 // Own is the user's init container in every pod of the matrix.
@@ -104,6 +129,15 @@ func (p Pair) String() string {
 		order = "agent-first"
 	}
 	return p.Mode.Injector + "/" + p.Mode.Name + "/" + p.Agent.Injector + "/" + p.Agent.Name + "/" + order
+}
+
+// Redirects tells that the mesh redirects pods in this mode.
+func (m *Mode) Redirects() bool { return !m.Open && !m.Bare }
+
+// Unsure tells whether the product cannot foretell what becomes of the pair: it knows too little of one of them, or the agent
+// takes away what the mesh goes by.
+func (p Pair) Unsure() bool {
+	return p.Mode.Unsure || p.Agent.Unsure || p.Agent.Drops && (len(p.Mode.Pod.Annotations) > 0 || p.Mode.CNI && p.Mode.Redirects() && !p.AgentFirst)
 }
 
 // Read reads all parts below the folder of the injectors' cases, in the order of the catalogue.
@@ -143,17 +177,44 @@ func Pairs(modes []Mode, agents []Agent) []Pair {
 	return pairs
 }
 
-// Case returns the pair as a case: a pod that the mutating webhook sees first, or a Deployment.
-func (p Pair) Case(workload bool) (*cases.Case, error) {
+// Kinds are the kinds of workloads.
+func Kinds() []string {
+	return []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"}
+}
+
+// TemplatePath is where a workload of the kind has its pod.
+func TemplatePath(kind string) []string {
+	if kind == "CronJob" {
+		return []string{"spec", "jobTemplate", "spec", "template"}
+	}
+	return []string{"spec", "template"}
+}
+
+// workload is the pod as the template of a workload of the kind.
+func workload(kind string, pod *corev1.Pod) map[string]any {
+	version := "apps/v1"
+	switch kind {
+	case "Job", "CronJob":
+		version = "batch/v1"
+		pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+	case "ReplicationController":
+		version = "v1"
+	}
+	inner := map[string]any{"metadata": pod.ObjectMeta, "spec": pod.Spec}
+	for _, key := range slices.Backward(TemplatePath(kind)) {
+		inner = map[string]any{key: inner}
+	}
+	inner["apiVersion"], inner["kind"], inner["metadata"] = version, kind, map[string]any{"name": "web"}
+	return inner
+}
+
+// Case returns the pair as a case: a pod that the mutating webhook sees first, or a workload.
+func (p Pair) Case(kind string) (*cases.Case, error) {
 	pod := p.Pod()
 	var object any = pod
 	part := "pod.yaml"
-	if workload {
-		part = "workload.yaml"
-		object = map[string]any{
-			"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web"},
-			"spec": map[string]any{"template": map[string]any{"metadata": pod.ObjectMeta, "spec": pod.Spec}},
-		}
+	if kind != "Pod" {
+		part, object = "workload.yaml", workload(kind, pod)
 	}
 	// The API server calls webhooks in the order of their configurations' names.
 	first, second := "m-mesh", "n-agent"
@@ -162,7 +223,6 @@ func (p Pair) Case(workload bool) (*cases.Case, error) {
 	}
 	namespace := metav1.PartialObjectMetadata{ObjectMeta: merge(p.Mode.Namespace, p.Agent.Namespace)}
 	namespace.Name = "shop"
-	settings := combine(map[string]any{"meshNamespaces": []any{"istio-system", "linkerd", "kuma-system", "istio-control", "osm-system"}}, combine(p.Mode.Config, p.Agent.Config))
 	var text strings.Builder
 	text.WriteString("A pair of the matrix.\n")
 	for _, add := range []struct {
@@ -173,7 +233,7 @@ func (p Pair) Case(workload bool) (*cases.Case, error) {
 		{"namespace.yaml", namespace},
 		{"webhooks.yaml", []map[string]string{{"use": "holdfast"}, {"use": p.Mode.Injector, "name": first}, {"use": p.Agent.Injector, "name": second}}},
 		{"cluster.yaml", combine(p.Mode.Cluster, p.Agent.Cluster)},
-		{"config.yaml", settings},
+		{"config.yaml", combine(p.Mode.Config, p.Agent.Config)},
 	} {
 		data, err := yaml.Marshal(add.of)
 		if err != nil {
@@ -255,15 +315,22 @@ type Cell struct {
 }
 
 // Judge says what the product foretells of the pair, by the template of a Deployment.
-func (p Pair) Judge() (Cell, error) {
-	c, err := p.Case(true)
+func (p Pair) Judge() (Cell, error) { return p.JudgeAs("Deployment") }
+
+// JudgeAs says what it foretells by the template of another kind.
+func (p Pair) JudgeAs(kind string) (Cell, error) {
+	c, err := p.Case(kind)
 	if err != nil {
 		return Cell{}, err
 	}
 	plan := c.Plan()
 	out := mutators.Choose(plan, c.Config, mutators.Foresight)
-	cell := Cell{Without: verdict(plan), With: verdict(out.Plan)}
-	cell.Remedies = slices.DeleteFunc(slices.Clone(out.Remedies), func(r string) bool { return r == config.Hold })
+	cell := Cell{Without: p.verdict(plan), With: p.verdict(out.Plan)}
+	for _, r := range out.Remedies {
+		if r != config.Hold {
+			cell.Remedies = append(cell.Remedies, r)
+		}
+	}
 	for _, f := range validators.Judge(out.Plan, c.Config) {
 		if f.Severity == report.Error {
 			cell.Advice = f.Fix
@@ -273,17 +340,20 @@ func (p Pair) Judge() (Cell, error) {
 	return cell, nil
 }
 
-func verdict(p *injectors.Plan) Verdict {
-	for i := range p.Inits {
-		if _, late, dns := p.Late(&p.Inits[i]); late || dns {
-			if !p.Certain() {
-				return Unsure
-			}
-			return Stuck
-		}
+// verdict is what a plan says of the pair's dialer. One that it does not have is not foreseen.
+func (p Pair) verdict(plan *injectors.Plan) Verdict {
+	foreseen, late := false, false
+	for i := range plan.Inits {
+		s := &plan.Inits[i]
+		_, noNetwork, noNames := plan.Late(s)
+		late = late || noNetwork || noNames
+		foreseen = foreseen || s.Name == p.Agent.Dialer() && s.Role == injectors.Dialer
 	}
-	if !p.Certain() {
+	switch {
+	case !foreseen || !plan.Certain():
 		return Unsure
+	case late:
+		return Stuck
 	}
 	return Works
 }

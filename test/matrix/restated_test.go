@@ -15,12 +15,25 @@ import (
 //	init container     when that has ended         main container   after all init containers
 func restated(p matrix.Pair) matrix.Verdict {
 	list := []string{matrix.Own}
+	// What an agent drops that comes before the mesh is what asked for it; what it drops after, what the node plugin goes by.
+	cut, serves, dropped := p.Mode.CNI && p.Mode.Redirects(), false, false
 	mesh := func() {
-		added := []string{"redirect"}
+		first := p.Mode.InitFirst
+		if dropped && len(p.Mode.Pod.Annotations) > 0 {
+			if !first {
+				cut = false
+				return
+			}
+			first = false
+		}
+		var added []string
+		if p.Mode.Redirects() {
+			added = append(added, "redirect")
+		}
 		if p.Mode.Native {
 			added = append(added, "proxy")
 		}
-		if p.Mode.InitFirst || p.Mode.Native && nativeFirst(p.Mode.Injector) {
+		if first || p.Mode.Native && nativeFirst(p.Mode.Injector) {
 			list = slices.Concat(added, list)
 		} else {
 			list = append(list, added...)
@@ -34,6 +47,7 @@ func restated(p matrix.Pair) matrix.Verdict {
 		default:
 			list = append(list, p.Agent.Dialer())
 		}
+		dropped = p.Agent.Drops
 	}
 	if p.AgentFirst {
 		agent()
@@ -41,9 +55,10 @@ func restated(p matrix.Pair) matrix.Verdict {
 	} else {
 		mesh()
 		agent()
+		if dropped && p.Mode.CNI && p.Mode.ByMark {
+			cut, list = false, slices.DeleteFunc(list, func(name string) bool { return name == "redirect" })
+		}
 	}
-
-	cut, serves := p.Mode.CNI, false
 	for _, name := range list {
 		switch name {
 		case "redirect":
@@ -51,7 +66,7 @@ func restated(p matrix.Pair) matrix.Verdict {
 		case "proxy":
 			serves = true
 		case p.Agent.Dialer():
-			if cut && !serves {
+			if cut && !serves && !p.Agent.Retries {
 				return matrix.Stuck
 			}
 			return matrix.Works
