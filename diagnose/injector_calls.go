@@ -75,7 +75,8 @@ type callMemory struct {
 func (c *Calls) turn(process string, key callKey, now callCount) (grown callCount, failing, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.before == nil {
+	const most = 10_000
+	if c.before == nil || len(c.before) > most { // API servers come and go
 		c.before = map[callID]callMemory{}
 	}
 	id := callID{process, key}
@@ -168,6 +169,9 @@ func calls(ctx context.Context, s *Subject, n *neighbour) Result {
 	total, grown, failing, known := n.judgeCalls(memory, counts)
 	if total.failed() == 0 {
 		return passed("none of %.0f since this API server started", total.all)
+	}
+	if l := s.needed["HF238"]; !known && l != nil && l.State == Passed {
+		return passed("%.0f of %.0f failed since this API server started; one has just been answered", total.failed(), total.all)
 	}
 	if !known && !failing {
 		again, err := s.lookAgain(ctx)

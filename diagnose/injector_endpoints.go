@@ -3,6 +3,8 @@ package diagnose
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"holdfast.dev/holdfast/report"
 )
 
@@ -21,6 +23,7 @@ func injectorEndpoints() Probe {
 
 func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 	var ready []string
+	outside := "it is called by URL"
 	for _, c := range n.callees() {
 		if c.url != "" {
 			continue
@@ -31,6 +34,9 @@ func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 			return cannot(err)
 		case b.unread != nil:
 			return cannot(b.unread)
+		case b.service != nil && b.service.Spec.Type == corev1.ServiceTypeExternalName:
+			outside = c.String() + " is a name outside of the cluster"
+			continue
 		case len(b.ready) == 0:
 			why, fix := b.noneReady(c)
 			return failed(fix, "%s (%s) has no ready endpoint: %s; %s", c, n.title, why, n.loss())
@@ -38,7 +44,7 @@ func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 		ready = append(ready, b.ready...)
 	}
 	if len(ready) == 0 {
-		return notApplicable("it is called by URL")
+		return notApplicable("%s", outside)
 	}
 	return passed("%s", list(unique(ready)))
 }

@@ -18,11 +18,12 @@ type sample struct {
 }
 
 // sample returns a pod that the selectors of one of the entries match, in a namespace of the cluster: where pods are sent by
-// the namespace alone, if there is such a one, as they are for users.
+// the namespace alone, if there is such a one, as they are for users, and where few others are called, whose failures would
+// hide this one's.
 func (n *neighbour) sample(s *Subject, namespaces []corev1.Namespace) *sample {
 	ordered := slices.Clone(namespaces)
 	slices.SortStableFunc(ordered, func(a, b corev1.Namespace) int {
-		return cmp.Or(cmp.Compare(strict(&a), strict(&b)), strings.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(strict(&a), strict(&b)), cmp.Compare(n.company(&a), n.company(&b)), strings.Compare(a.Name, b.Name))
 	})
 	for _, plain := range []bool{true, false} {
 		for _, e := range n.entries {
@@ -46,6 +47,22 @@ func (n *neighbour) sample(s *Subject, namespaces []corev1.Namespace) *sample {
 		}
 	}
 	return nil
+}
+
+// company counts the other configurations that get the pods of a namespace.
+func (n *neighbour) company(ns *corev1.Namespace) int {
+	count := 0
+	if n.all == nil {
+		return 0
+	}
+	for _, other := range n.all.list {
+		if other != n && slices.ContainsFunc(other.entries, func(e *Entry) bool {
+			return e.Mutating && e.Creates("pods") && e.SeesNamespace(ns.Labels) && e.SeesObject(nil)
+		}) {
+			count++
+		}
+	}
+	return count
 }
 
 // strict sorts namespaces last in which Pod Security may refuse what injectors add.
@@ -110,8 +127,11 @@ func asks(injector string) map[string]string {
 	switch injector {
 	case "vault": // hashicorp/vault-k8s, agent-inject/agent/annotations.go at 1.7
 		return map[string]string{"vault.hashicorp.com/agent-inject": "true", "vault.hashicorp.com/role": "holdfast-probe"}
-	case "openbao": // openbao/openbao-k8s, agent-inject/agent/annotations.go at 1.4
-		return map[string]string{"openbao.openbao.org/agent-inject": "true", "openbao.openbao.org/role": "holdfast-probe"}
+	case "openbao": // openbao/openbao-k8s, agent-inject/agent/annotations.go at 1.4, and since
+		return map[string]string{
+			"openbao.openbao.org/agent-inject": "true", "openbao.openbao.org/role": "holdfast-probe",
+			"openbao.org/agent-inject": "true", "openbao.org/role": "holdfast-probe",
+		}
 	case "linkerd": // linkerd/linkerd2, pkg/k8s/labels.go
 		return map[string]string{"linkerd.io/inject": "enabled"}
 	case "consul": // hashicorp/consul-k8s, control-plane/connect-inject/constants/annotations_and_labels.go

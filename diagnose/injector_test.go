@@ -375,6 +375,21 @@ func TestInjectors(t *testing.T) {
 				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New(`violates PodSecurity "baseline:latest"`))
 			}
 		}, []string{"HF238 passed: somebody else refused later"}},
+		{"failing open, and refused afterwards", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			setPolicy(w, admissionregistrationv1.Ignore)
+			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
+				w.raw["/metrics"] = "process_start_time_seconds 1\n" +
+					`apiserver_admission_webhook_fail_open_count{name="namespace.sidecar-injector.istio.io",type="admit"} 1` + "\n"
+				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New(`exceeded quota: small`))
+			}
+		}, []string{"HF238 failed: fail_open_count has grown"}},
+		{"an old outage, and an answer", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.raw["/metrics"] = metricsOf("namespace.sidecar-injector.istio.io", 3, 3)
+		}, []string{"HF239 passed: 3 of 3 failed since this API server started; one has just been answered"}},
+		{"a name outside of the cluster", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left = []string{"slice", "deployment"}
+			w.service.Spec.Type, w.service.Spec.Selector, w.service.Spec.ExternalName = corev1.ServiceTypeExternalName, nil, "istiod.example.com"
+		}, []string{"HF234 not-applicable: is a name outside of the cluster"}},
 		{"no right to create pods", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
 				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "jane" cannot create resource "pods" in API group "" in the namespace "shop"`))

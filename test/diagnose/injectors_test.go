@@ -347,11 +347,39 @@ func (n *neighbour) failsOpen(t *testing.T) {
 	n.ignore(t, admissionregistrationv1.Ignore)
 	t.Cleanup(func() { n.ignore(t, admissionregistrationv1.Fail) })
 	n.settle(t, n.subject(t, true), "HF231 "+istioMutating+" passed: failurePolicy Ignore", "HF238 "+istioMutating+" passed: Istio acted")
+	n.pod(t)
 	open := n.firewall(t, "reject with tcp reset")
 	n.settle(t, n.subject(t, false), "HF236 "+istioMutating+" unknown: ", "HF236 "+istioValidating+" unknown: ",
 		"HF238 "+istioMutating+" failed: nothing listens at port 15017", "HF238 "+istioMutating+" failed: nobody gets an error", "HF238 "+istioMutating+" failed: error trying to reach service")
 	open()
 	n.settle(t, n.subject(t, true), "HF238 "+istioMutating+" passed: Istio acted")
+}
+
+// pod is what the API server's proxy wants to see before it connects: a pod with the address, in the Endpoints.
+func (n *neighbour) pod(t *testing.T) {
+	t.Helper()
+	ctx, at := t.Context(), n.host.Addr().String()
+	pods := n.client.CoreV1().Pods(controlplane.IstioNamespace)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "istiod-0"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "discovery", Image: "pilot"}}}}
+	if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		now := int64(0)
+		if err := pods.Delete(context.WithoutCancel(ctx), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			t.Error(err)
+		}
+	})
+	status := `{"status":{"podIP":"` + at + `","podIPs":[{"ip":"` + at + `"}]}}`
+	if _, err := pods.Patch(ctx, pod.Name, types.MergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+	endpoints := `{"subsets":[{"addresses":[{"ip":"` + at + `","targetRef":{"kind":"Pod","namespace":"` + controlplane.IstioNamespace + `","name":"` + pod.Name + `"}}],` +
+		`"ports":[{"name":"https-webhook","port":15017}]}]}`
+	if err := n.client.CoreV1().RESTClient().Patch(types.MergePatchType).Namespace(controlplane.IstioNamespace).Resource("endpoints").Name("istiod").
+		Body([]byte(endpoints)).Do(ctx).Error(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // ignore sets failurePolicy of istiod's entries.
