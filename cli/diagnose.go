@@ -44,7 +44,7 @@ the server's own report, through the API server (the right: get pods/proxy) or f
 
 Ends with 0 when nothing failed, 1 when something did, 2 when the probes could not be asked.`,
 		Example: `  holdfast diagnose
-  kubectl -n holdfast-system exec deploy/holdfast -- holdfast diagnose
+  kubectl -n holdfast-system exec deploy/holdfast -- /holdfast diagnose
 
   # after an installation, in a pipeline
   holdfast diagnose --wait --timeout 3m -o junit > diagnosis.xml

@@ -86,7 +86,7 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	case err != nil && strings.Contains(err.Error(), "connection refused"):
 		return failed(logsOf(s), "no server runs there, nothing listens at the port of its report either: %v", err)
 	case err != nil:
-		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- holdfast diagnose\n"+
+		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- /holdfast diagnose\n"+
 			"or: kubectl -n "+s.Own.Namespace+" port-forward deploy/"+s.Own.Service+" 8080, and holdfast diagnose --server http://localhost:8080",
 			"only the server itself can tell, and its report cannot be read: %v", err)
 	}
