@@ -109,27 +109,27 @@ meshes:
 func TestLoadRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no YAML":              {"a: [", "line 1: did not find expected node content"},
-		"unknown key":          {"mode: audit", `unknown field "mode"`},
-		"unknown nested key":   {"meshes: [{injector: istio}, {injector: istio, nativ: true}]", `unknown field "meshes[1].nativ"`},
-		"key in another case":  {"defaultmode: audit", `unknown field "defaultmode"`},
-		"repeated key":         {"defaultMode: audit\ndefaultMode: warn", `line 2: key "defaultMode" already set in map`},
-		"wrong type":           {"templateHold: maybe", "templateHold"},
+		"unknown key":          {"mode: audit", "mode: Forbidden: unknown key"},
+		"unknown nested key":   {"meshes: [{injector: istio}, {injector: istio, nativ: true}]", "meshes[1].nativ: Forbidden: unknown key"},
+		"key in another case":  {"defaultmode: audit", "defaultmode: Forbidden: unknown key"},
+		"repeated key":         {"defaultMode: audit\ndefaultMode: warn", "defaultMode: Duplicate value: the key is in line 1, and again in line 2"},
+		"wrong type":           {"templateHold: maybe", `templateHold: Invalid value: "maybe": must be true or false`},
 		"api version":          {"apiVersion: v1", `apiVersion: Unsupported value: "v1": supported values: "config.holdfast.dev/v1alpha1"`},
 		"kind":                 {"kind: Config", `kind: Unsupported value: "Config": supported values: "Configuration"`},
-		"mode":                 {"defaultMode: enforced", `mode "enforced": must be enforce, warn, audit or off`},
-		"mode that is true":    {"defaultMode: on", "mode: json: cannot unmarshal bool"},
-		"workloads":            {"workloads: deny", `workloads "deny": must be warn or refuse`},
+		"mode":                 {"defaultMode: enforced", `defaultMode: Unsupported value: "enforced": supported values: "off", "audit", "warn", "enforce"`},
+		"mode that is true":    {"defaultMode: true", "defaultMode: Unsupported value: true"},
+		"workloads":            {"workloads: deny", `workloads: Unsupported value: "deny": supported values: "warn", "refuse"`},
 		"severity":             {"rules: {HF101: fatal}", `rules[HF101]: Unsupported value: "fatal": supported values: "off", "info", "warning", "error"`},
-		"severity that is on":  {"rules: {HF101: on}", "cannot unmarshal bool"},
+		"severity that is on":  {"rules: {HF101: true}", "rules[HF101]: Unsupported value: true"},
 		"remedy":               {"remedies: {holds: true}", `remedies[holds]: Unsupported value: "holds": supported values: "hold", "start-first"`},
 		"mesh namespace":       {"meshNamespaces: [istio-system, Istio]", `meshNamespaces[1]: Invalid value: "Istio": a lowercase RFC 1123 label`},
 		"kind of owner":        {"keepOrder: [a, example.com/v1]", `keepOrder[1]: Invalid value: "example.com/v1": must be a kind`},
 		"injector of a mesh":   {"meshes: [{injector: istiod}]", `meshes[0].injector: Unsupported value: "istiod": supported values: "istio"`},
 		"ranges of a mesh":     {"meshes: [{injector: istio, excludeOutboundIPRanges: 10.0.0.1}]", `meshes[0].excludeOutboundIPRanges: Invalid value: "10.0.0.1": "10.0.0.1": an address needs a length`},
-		"uid of a proxy":       {"meshes: [{injector: istio, proxyUID: 0}]", "meshes[0].proxyUID: Invalid value: 0: must be greater than 0"},
+		"uid of a proxy":       {"meshes: [{injector: istio, proxyUID: 0}]", "meshes[0].proxyUID: Invalid value: 0: must be between 1 and"},
 		"injector of a dialer": {`dialers: [{injector: valt, address: "a:1"}]`, `dialers[0].injector: Unsupported value: "valt"`},
 		"empty dialer":         {"dialers: [{injector: vault}]", "dialers[0].address: Required value: or cidrs"},
-		"address without port": {"dialers: [{injector: vault, address: vault.example.com}]", `dialers[0].address: Invalid value: "vault.example.com": want HOST:PORT`},
+		"address without port": {"dialers: [{injector: vault, address: vault.example.com}]", `dialers[0].address: Invalid value: "vault.example.com": `},
 		"port out of range":    {`dialers: [{injector: vault, address: "vault:70000"}]`, "dialers[0].address: Invalid value"},
 		"URL without host":     {`dialers: [{injector: vault, address: "http://:8200"}]`, "not a URL with a host"},
 		"range of a dialer":    {"dialers: [{injector: vault, cidrs: [10.0.0.0/8, 10.0.0.1]}]", `dialers[0].cidrs[1]: Invalid value: "10.0.0.1": must be one address range`},
@@ -144,7 +144,31 @@ func TestLoadRefuses(t *testing.T) {
 		"server-first DNS":     {"serverFirstPorts: [53]", "serverFirstPorts[0]: Invalid value: 53: would take most"},
 		"server-first HTTPS":   {"serverFirstPorts: [443, 80]", "serverFirstPorts[1]: Invalid value: 80: would take most"},
 		"server-first twice":   {"serverFirstPorts: [3306, 4222, 3306]", "serverFirstPorts[2]: Duplicate value: 3306"},
-		"server-first range":   {`serverFirstPorts: ["4567-4568"]`, "serverFirstPorts"},
+		"server-first range":   {`serverFirstPorts: ["4567-4568"]`, `serverFirstPorts[0]: Invalid value: "4567-4568": must be a whole number`},
+		"second document":      {"kind: Configuration\n---\ndefaultMode: enforce", "line 3: Forbidden: another document"},
+		"behind an empty one":  {"---\n---\ndefaultMode: enforce", "line 3: Forbidden: another document"},
+		"broken behind":        {"kind: Configuration\n---\na: [", "line 3: did not find expected node content"},
+		"two of JSON":          {"{}\n{}", "did not find expected <document start>"},
+		"a list":               {"- kind: Configuration", "not a configuration: must be keys and values"},
+		"a word":               {"audit", "not a configuration: must be keys and values"},
+		"a list as a key":      {"kind: Configuration\n? [a]\n: b", "line 2: Forbidden: a key must be one word"},
+		"in itself":            {"keepOrder: &a [*a]", "contains itself"},
+		"repeated nested key":  {"meshes:\n- injector: istio\n  cni: true\n  cni: false", "meshes[0].cni: Duplicate value: the key is in line 3, and again in line 4"},
+		"repeated in a map":    {"remedies: {hold: true, hold: false}", "remedies.hold: Duplicate value"},
+		"type in a list":       {"meshes: [{injector: istio}, {injector: istio, revision: a, cni: maybe}]", `meshes[1].cni: Invalid value: "maybe": must be true or false`},
+		"number for a string":  {"meshes: [{injector: istio, excludeOutboundPorts: 22}]", "meshes[0].excludeOutboundPorts: Invalid value: 22: must be a string, in quotes"},
+		"date for a string":    {"keepOrder: [2027-01-31]", "keepOrder[0]: Invalid value: \"2027-01-31T00:00:00Z\": must be a string, in quotes"},
+		"string for a number":  {"meshes: [{injector: istio, proxyUID: many}]", `meshes[0].proxyUID: Invalid value: "many": must be a whole number`},
+		"half a number":        {"meshes: [{injector: istio, proxyUID: 1.5}]", "meshes[0].proxyUID: Invalid value: 1.5: must be a whole number"},
+		"huge number":          {"serverFirstPorts: [4294967297]", "serverFirstPorts[0]: Invalid value: 4294967297: must be a whole number"},
+		"word for a list":      {"meshNamespaces: istio-system", `meshNamespaces: Invalid value: "istio-system": must be a list`},
+		"list for a map":       {"rules: [HF101]", "rules: Invalid value: must be keys and values"},
+		"word for a struct":    {"meshes: [istio]", `meshes[0]: Invalid value: "istio": must be keys and values`},
+		"nothing in a list":    {"dialers: [null]", "dialers[0]: Invalid value: null: must be keys and values"},
+		"remedy without value": {"remedies: {hold: }", "remedies[hold]: Invalid value: null: must be true or false"},
+		"rule without value":   {"rules: {HF101: }", "rules[HF101]: Unsupported value: null"},
+		"switched with a list": {"defaultMode: [audit]", "defaultMode: Unsupported value: supported values"},
+		"uid out of range":     {"meshes: [{injector: istio, proxyUID: 2147483648}]", "meshes[0].proxyUID: Invalid value: 2147483648: must be between 1 and"},
 		"two ranges in one":    {"dialers: [{injector: vault, cidrs: ['10.0.0.0/8,10.0.0.1/32']}]", "dialers[0].cidrs[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,12 +179,71 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
-	// All at once.
-	_, err := config.Load([]byte("kind: a\nremedies: {b: true}\nrules: {HF101: c}"))
-	for _, want := range []string{"kind:", "remedies[b]:", "rules[HF101]:"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want an error with %q too", err, want)
+}
+
+// TestLoadTellsAll holds that no mistake hides another, whether it is one of decoding or one of what was decoded, and that what could not be
+// decoded is not found missing too.
+func TestLoadTellsAll(t *testing.T) {
+	_, err := config.Load([]byte(`
+defaultMode: enforced
+mode: audit
+kind: Config
+templateHold: true
+templateHold: false
+workloads: deny
+rules: {HF101: fatal}
+remedies: {holds: true}
+meshes:
+- {injector: istio}
+- {injector: istio, revision: canary, cni: "yes please", proxyUID: -1}
+serverFirstPorts: [3306, mysql, 80]
+dialers: [{injector: vault, where: "vault:8200"}]
+injectors:
+- name: acme
+  containers: [{name: acme-proxy, role: {proxy: true}}, {name: csql-x, role: dialer}]
+  redirect: all
+initNetwork: [{name: Bad_Name}]
+---
+defaultMode: enforce
+`))
+	if err == nil {
+		t.Fatal("got no error")
+	}
+	var got []string
+	for line := range strings.Lines(err.Error()) {
+		path, _, _ := strings.Cut(line, ": ")
+		got = append(got, strings.TrimSpace(path))
+	}
+	want := []string{
+		"18 mistakes:",
+		"defaultMode", "dialers[0].address", "dialers[0].where", "initNetwork[0].name",
+		"injectors[0].containers[0].role", "injectors[0].containers[1].name", "injectors[0].redirect",
+		"kind", "line 21", "meshes[1].cni", "meshes[1].proxyUID", "mode", "remedies[holds]", "rules[HF101]",
+		"serverFirstPorts[1]", "serverFirstPorts[2]", "templateHold", "workloads",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mistakes (-want +got):\n%s\n%v", diff, err)
+	}
+}
+
+// TestLoadTakes holds what is not a mistake.
+func TestLoadTakes(t *testing.T) {
+	for name, text := range map[string]string{
+		"JSON":                     `{"kind": "Configuration", "rules": {"HF101": "off"}}`,
+		"empty documents":          "---\nkind: Configuration\n---\n# nothing\n---\n",
+		"keys without values":      "defaultMode:\nmeshes:\nrules:",
+		"an anchor":                "meshes: [&istio {injector: istio, revision: a}, {<<: *istio, revision: b}]",
+		"off as Helm prints it":    "defaultMode: false\nrules: {HF101: false}",
+		"a key that is a number":   "rules: {101: info}",
+		"two addresses of an init": "initNetwork: [{name: a, address: 'b:1'}, {name: a, address: 'c:1'}, {name: a}]",
+		"an image and a registry":  "initNetwork: [{image: 'registry.example.com:5000/team/wait_for__db'}]",
+	} {
+		if _, err := config.Load([]byte(text)); err != nil {
+			t.Errorf("%s: got %v, want no error", name, err)
 		}
+	}
+	if c := load(t, "defaultMode: false\nrules: {HF101: false}"); c.DefaultMode != config.Off || c.Severity(&report.Topic{Code: "HF101", Severity: report.Error}) != report.Off {
+		t.Errorf("got mode %v and rules %v, want false to be off", c.DefaultMode, c.Rules)
 	}
 }
 
@@ -244,6 +327,8 @@ func TestExempt(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add("defaultMode: enforce\nrules: {HF103: off}\nmeshes: [{injector: istio, cni: true}]\ndialers: [{injector: vault, address: 'a:1', cidrs: [10.0.0.0/8]}]")
 	f.Add("{}")
+	f.Add("injectors: [{name: a, webhooks: [a.b.c], containers: [{name: b, role: proxy, uid: 1}], redirect: {cni: true}, annotations: {hold: b/c}}]\n---\n")
+	f.Add("initNetwork: [{name: a, image: b}]\nserverFirstPorts: [1]\n---\nkind: a")
 	f.Add("workloads: warn\nkeepOrder: [a]\nremedies: {hold: false}")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := config.Load([]byte(text))

@@ -2,11 +2,6 @@ package config
 
 import (
 	"cmp"
-	"slices"
-	"strings"
-
-	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"holdfast.dev/holdfast/injectors"
 )
@@ -92,9 +87,6 @@ type InitContainer struct {
 	Address string `json:"address,omitempty"` // HOST:PORT or a URL
 }
 
-// maxInjectors bounds how many injectors a file describes, and how many init containers it lists.
-const maxInjectors, maxInits = 8, 64
-
 // roles are those that a container can be given, in the catalogue's words.
 func roles() map[string]injectors.Role {
 	out := map[string]injectors.Role{}
@@ -102,189 +94,6 @@ func roles() map[string]injectors.Role {
 		out[r.String()] = r
 	}
 	return out
-}
-
-func (c *Config) validateInjectors(builtin *injectors.Catalogue) field.ErrorList {
-	path := field.NewPath("injectors")
-	var errs field.ErrorList
-	if len(c.Injectors) > maxInjectors {
-		errs = append(errs, field.TooMany(path, len(c.Injectors), maxInjectors))
-	}
-	names, containers := map[string]bool{}, map[string]bool{}
-	for _, i := range builtin.All {
-		names[i.Name] = true
-		for name := range i.Containers {
-			containers[name] = true
-		}
-	}
-	for k := range c.Injectors {
-		i, path := &c.Injectors[k], path.Index(k)
-		if names[i.Name] {
-			errs = append(errs, field.Duplicate(path.Child("name"), i.Name))
-		}
-		names[i.Name] = true
-		errs = append(errs, i.validate(path)...)
-		for n := range i.Containers {
-			name := i.Containers[n].Name
-			if containers[name] {
-				errs = append(errs, field.Duplicate(path.Child("containers").Index(n).Child("name"), name))
-			}
-			containers[name] = true
-		}
-	}
-	return errs
-}
-
-func (i *Injector) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, wrong := range validation.IsDNS1123Label(i.Name) {
-		errs = append(errs, field.Invalid(path.Child("name"), i.Name, wrong))
-	}
-	errs = append(append(errs, i.Mark.validate(path.Child("mark"))...), i.Ask.validate(path.Child("ask"))...)
-	for k, name := range i.Webhooks {
-		if len(strings.Split(name, ".")) < 3 { // as the API server requires
-			errs = append(errs, field.Invalid(path.Child("webhooks").Index(k), name, "must be the name of an entry, such as inject.example.com"))
-		}
-	}
-	if len(i.Containers) == 0 {
-		errs = append(errs, field.Required(path.Child("containers"), "at least one"))
-	}
-	for k := range i.Containers {
-		errs = append(errs, i.Containers[k].validate(path.Child("containers").Index(k))...)
-	}
-	errs = append(errs, i.validateRedirect(path)...)
-	return append(errs, i.Annotations.validate(path.Child("annotations"))...)
-}
-
-func (s *Sign) validate(path *field.Path) field.ErrorList {
-	if s == nil {
-		return nil
-	}
-	if (s.Annotation == "") == (s.Label == "") {
-		return field.ErrorList{field.Invalid(path, *s, "must have either an annotation or a label")}
-	}
-	return qualified(path, s.Annotation+s.Label)
-}
-
-func qualified(path *field.Path, key string) field.ErrorList {
-	var errs field.ErrorList
-	for _, wrong := range validation.IsQualifiedName(key) {
-		errs = append(errs, field.Invalid(path, key, wrong))
-	}
-	return errs
-}
-
-func (c *Container) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, wrong := range validation.IsDNS1123Label(c.Name) {
-		errs = append(errs, field.Invalid(path.Child("name"), c.Name, wrong))
-	}
-	for name, id := range map[string]*int64{"uid": c.UID, "gid": c.GID} {
-		if id != nil && *id < 0 {
-			errs = append(errs, field.Invalid(path.Child(name), *id, "must not be negative"))
-		}
-	}
-	if _, err := endpoint(c.Address); err != nil {
-		errs = append(errs, field.Invalid(path.Child("address"), c.Address, err.Error()))
-	}
-	return append(errs, c.validateRole(path)...)
-}
-
-// validateRole: what a container does, and where it can stand.
-func (c *Container) validateRole(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	role, known := roles()[c.Role]
-	if !known {
-		errs = append(errs, field.NotSupported(path.Child("role"), c.Role, []string{"installer", "validator", "proxy", "dialer", "helper"}))
-	}
-	if c.Place != "" && c.Place != "first" && c.Place != "last" {
-		errs = append(errs, field.NotSupported(path.Child("place"), c.Place, []string{"first", "last"}))
-	}
-	if c.Main && c.Native {
-		errs = append(errs, field.Invalid(path.Child("native"), true, "a native sidecar is among the init containers, not main"))
-	}
-	if c.Main && (role == injectors.Installer || role == injectors.Validator) {
-		errs = append(errs, field.Invalid(path.Child("main"), true, c.Role+"s are init containers"))
-	}
-	if c.Address != "" && role != injectors.Dialer {
-		errs = append(errs, field.Forbidden(path.Child("address"), "only a dialer connects somewhere"))
-	}
-	return errs
-}
-
-// validateRedirect: who redirects says so, and has a proxy.
-func (i *Injector) validateRedirect(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	has := func(role string) bool {
-		return slices.ContainsFunc(i.Containers, func(c Container) bool { return c.Role == role })
-	}
-	r := i.Redirect
-	if r == nil {
-		if has("installer") || has("validator") || has("proxy") {
-			errs = append(errs, field.Required(path.Child("redirect"), "an installer, a validator or a proxy redirects; {} where nothing is to be said"))
-		}
-		return errs
-	}
-	path = path.Child("redirect")
-	switch {
-	case !has("proxy"):
-		errs = append(errs, field.Required(path, "a redirect needs a container with the role proxy"))
-	case !r.CNI && !has("installer"):
-		errs = append(errs, field.Required(path, "a redirect needs cni: true, or a container with the role installer"))
-	case r.CNI && has("installer"):
-		errs = append(errs, field.Invalid(path.Child("cni"), true, "a node plugin has no installer; its init container is a validator"))
-	}
-	if r.Late && !r.CNI {
-		errs = append(errs, field.Invalid(path.Child("late"), true, "only a node plugin reads the annotations of the finished pod"))
-	}
-	return append(errs, r.validateLists(path)...)
-}
-
-func (r *Redirect) validateLists(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if _, err := injectors.ParseAddresses(r.ExcludeIPs); err != nil {
-		errs = append(errs, field.Invalid(path.Child("excludeOutboundIPRanges"), r.ExcludeIPs, err.Error()))
-	}
-	if _, err := injectors.ParsePortRanges(r.ExcludePorts); err != nil {
-		errs = append(errs, field.Invalid(path.Child("excludeOutboundPorts"), r.ExcludePorts, err.Error()))
-	}
-	if _, err := injectors.ParsePortRanges(r.ExcludeInbound); err != nil {
-		errs = append(errs, field.Invalid(path.Child("excludeInboundPorts"), r.ExcludeInbound, err.Error()))
-	}
-	if r.Discovery != "" {
-		if _, err := injectors.ParseHostPort(r.Discovery); err != nil {
-			errs = append(errs, field.Invalid(path.Child("discovery"), r.Discovery, err.Error()))
-		}
-	}
-	if r.ExcludeInbound != "" && !r.Inbound {
-		errs = append(errs, field.Required(path.Child("inbound"), "where there are excludeInboundPorts"))
-	}
-	return errs
-}
-
-func (k *Keys) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, key := range []struct{ name, key string }{
-		{"excludeOutboundIPRanges", k.ExcludeIPs},
-		{"excludeOutboundPorts", k.ExcludePorts},
-		{"excludeUIDs", k.ExcludeUIDs},
-		{"excludeInboundPorts", k.ExcludeIn},
-		{"discovery", k.Discovery},
-		{"hold", k.Hold},
-		{"native", k.Native},
-		{"first", k.First},
-	} {
-		if key.key != "" {
-			errs = append(errs, qualified(path.Child(key.name), key.key)...)
-		}
-	}
-	for i, key := range k.Others {
-		errs = append(errs, qualified(path.Child("others").Index(i), key)...)
-	}
-	if k.HoldValue != "" && k.Hold == "" {
-		errs = append(errs, field.Required(path.Child("hold"), "where there is a holdValue"))
-	}
-	return errs
 }
 
 // describe says it in the catalogue's terms.
@@ -358,27 +167,6 @@ func (k *Keys) list() []injectors.Annotation {
 		out = append(out, injectors.Annotation{Key: key})
 	}
 	return out
-}
-
-func (c *Config) validateInits() field.ErrorList {
-	path := field.NewPath("initNetwork")
-	var errs field.ErrorList
-	if len(c.InitNetwork) > maxInits {
-		errs = append(errs, field.TooMany(path, len(c.InitNetwork), maxInits))
-	}
-	for k := range c.InitNetwork {
-		i, path := &c.InitNetwork[k], path.Index(k)
-		if i.Name == "" && i.Image == "" {
-			errs = append(errs, field.Required(path.Child("name"), "or image"))
-		}
-		if strings.ContainsAny(i.Image, "@ ") || strings.Contains(i.Image[strings.LastIndexByte(i.Image, '/')+1:], ":") {
-			errs = append(errs, field.Invalid(path.Child("image"), i.Image, "must be a repository without a tag or a digest, such as flyway/flyway"))
-		}
-		if _, err := endpoint(i.Address); err != nil {
-			errs = append(errs, field.Invalid(path.Child("address"), i.Address, err.Error()))
-		}
-	}
-	return errs
 }
 
 // KnownInits returns the init containers that are known to need the network.

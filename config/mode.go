@@ -21,7 +21,9 @@ const (
 )
 
 // String returns the mode as the label spells it.
-func (m Mode) String() string { return [...]string{"off", "audit", "warn", "enforce"}[m] }
+func (m Mode) String() string { return m.words()[m] }
+
+func (Mode) words() []string { return []string{"off", "audit", "warn", "enforce"} }
 
 // ParseMode is the reverse of String.
 func ParseMode(s string) (Mode, error) {
@@ -61,20 +63,23 @@ const (
 	RefuseWorkloads
 )
 
+func (Workloads) words() []string { return []string{"warn", "refuse"} }
+
 // MarshalText implements encoding.TextMarshaler.
-func (w Workloads) MarshalText() ([]byte, error) {
-	return []byte([...]string{"warn", "refuse"}[w]), nil
-}
+func (w Workloads) MarshalText() ([]byte, error) { return []byte(w.words()[w]), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (w *Workloads) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "warn":
-		*w = WarnWorkloads
-	case "refuse":
-		*w = RefuseWorkloads
-	default:
-		return fmt.Errorf("workloads %q: must be warn or refuse", text)
+	for _, known := range []Workloads{WarnWorkloads, RefuseWorkloads} {
+		if known.words()[known] == string(text) {
+			*w = known
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("workloads %q: must be warn or refuse", text)
 }
+
+// Setting is the severity that a file gives to a rule.
+type Setting string
+
+func (Setting) words() []string { return []string{"off", "info", "warning", "error"} }
