@@ -1,7 +1,6 @@
 package injectors
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -273,8 +272,6 @@ func appMeshObserve(p *Plan, m *Mesh, first, _ *Step) bool {
 	return true
 }
 
-var errManyPorts = errors.New("more than 15 ports, of which a range counts as two")
-
 // appMeshCheckPorts reads the list as the route manager does, which hands it to iptables' multiport match.
 func appMeshCheckPorts(list string) error {
 	ports, err := ParseColonRanges(list)
@@ -288,7 +285,7 @@ func appMeshCheckPorts(list string) error {
 		}
 	}
 	if n > 15 {
-		return errManyPorts
+		return ErrManyPorts
 	}
 	return nil
 }

@@ -169,29 +169,39 @@ func consulDials(_ *Plan, c *corev1.Container) (Endpoint, bool) {
 	return Endpoint{Host: hostname(host), Port: uint16(n)}, true
 }
 
-var (
-	errNotUser = errors.New("not the number of a user")
-	errEmpty   = errors.New("the list is empty, which breaks the redirect")
-)
+var errNotUser = errors.New("not the number of a user")
 
-// consulEntries reads a list as the programs that make the redirect do: split at commas, each entry as it is. Nothing in it is
-// checked before the pod starts; what iptables cannot read makes the init container, or the node plugin, fail for ever.
+// consulEntries reads a list as the programs that make the redirect do: split at commas, and no more. Nothing in it is checked
+// before the pod starts; what they cannot read makes the init container, or the node plugin, fail for ever. iptables takes space
+// before an entry (tried with 1.8.9), nft any (hashicorp/consul, sdk/nftables 0.19.0).
 func consulEntries(list string, read func(entry string) error) error {
 	if list == "" {
-		return errEmpty
+		return ErrEmptyList
 	}
 	for entry := range strings.SplitSeq(list, ",") {
 		switch trimmed := strings.TrimSpace(entry); {
 		case trimmed == "":
 			return fmt.Errorf("%q: %w", entry, errEmptyEntry)
-		case trimmed != entry:
+		case strings.TrimLeft(entry, " \t") != trimmed:
 			return fmt.Errorf("%q: %w", entry, errSpace)
 		}
-		if err := read(entry); err != nil {
+		if err := read(strings.TrimSpace(entry)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// consulBreaks tells of a list whether it is certain that no release can make the redirect: an entry is empty, or broken.
+func consulBreaks(broken func(entry string) bool) func(list string) bool {
+	return func(list string) bool {
+		for entry := range strings.SplitSeq(list, ",") {
+			if strings.TrimSpace(entry) == "" || broken(entry) {
+				return true
+			}
+		}
+		return false
+	}
 }
 
 func consulCheckCIDRs(list string) error {
@@ -241,11 +251,12 @@ func consulAnnotations() []Annotation {
 		}
 		return boolean(value)
 	}
+	ports := consulBreaks(func(entry string) bool { return brokenPort(entry, ParseColonRanges, ParsePortRanges) })
 	known := []Annotation{
-		{Key: consulExcludeUIDs, Means: ExcludeUIDs, Check: consulCheckUIDs},
-		{Key: consulExcludeCIDRs, Means: ExcludeCIDRs, Check: consulCheckCIDRs, CIDRs: ParseAddresses},
-		{Key: consulExcludePorts, Means: ExcludePorts, Check: consulCheckPorts, Ports: ParseColonRanges, Through: ":"},
-		{Key: consulExcludeInPort, Means: ExcludeInbound, Check: consulCheckPorts, Ports: ParseColonRanges, Through: ":"},
+		{Key: consulExcludeUIDs, Means: ExcludeUIDs, Check: consulCheckUIDs, Breaks: consulBreaks(brokenUser)},
+		{Key: consulExcludeCIDRs, Means: ExcludeCIDRs, Check: consulCheckCIDRs, CIDRs: ParseAddresses, Breaks: consulBreaks(brokenAddress)},
+		{Key: consulExcludePorts, Means: ExcludePorts, Check: consulCheckPorts, Ports: ParseColonRanges, Through: ":", Breaks: ports},
+		{Key: consulExcludeInPort, Means: ExcludeInbound, Check: consulCheckPorts, Ports: ParseColonRanges, Through: ":", Breaks: ports},
 		{Key: consulInject, Check: boolean, Denied: true},
 		{Key: consulTransparent, Check: boolean, Denied: true},
 		{Key: consulTransparent + "-overwrite-probes", Check: boolean, Denied: true},

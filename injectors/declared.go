@@ -1,6 +1,7 @@
 package injectors
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -23,7 +24,11 @@ type Declaration struct {
 // maxDeclared bounds what one pod may ask of the remedies, which try places for each of its dialers.
 const maxDeclared = 64
 
-var errTooMany = fmt.Errorf("more than %d entries", maxDeclared)
+var (
+	errTooMany     = fmt.Errorf("more than %d entries", maxDeclared)
+	errNoPort      = errors.New("no port, want HOST:PORT")
+	errNotHostPort = errors.New("want HOST:PORT, with a port from 1 to 65535")
+)
 
 // ParseInitNetwork reads the InitNetworkAnnotation. Entries that are wrong, or too many, are left out, and err names the first
 // of them.
@@ -42,7 +47,7 @@ func ParseInitNetwork(value string) (declared []Declaration, err error) {
 			to, bad := ParseHostPort(strings.TrimSpace(address))
 			if bad != nil {
 				if err == nil {
-					err = fmt.Errorf("%q: %w", entry, bad)
+					err = fmt.Errorf("%q: %w", strings.TrimSpace(address), bad)
 				}
 				continue
 			}
@@ -56,13 +61,16 @@ func ParseInitNetwork(value string) (declared []Declaration, err error) {
 // ParseHostPort reads host:port.
 func ParseHostPort(address string) (Endpoint, error) {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("want HOST:PORT: %w", err)
+	switch {
+	case err != nil && !strings.Contains(address, ":"):
+		return Endpoint{}, errNoPort
+	case err != nil:
+		return Endpoint{}, errNotHostPort
 	}
 	host = hostname(host)
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || host == "" {
-		return Endpoint{}, fmt.Errorf("want HOST:PORT, with a port from 1 to 65535")
+		return Endpoint{}, errNotHostPort
 	}
 	return Endpoint{Host: host, Port: uint16(n)}, nil
 }

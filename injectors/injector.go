@@ -171,6 +171,9 @@ type Annotation struct {
 	Through string
 	// Denied tells that the injector refuses the whole pod over a value that Check finds wrong; otherwise it is misread.
 	Denied bool
+	// Breaks tells of a value that Check finds wrong whether it certainly makes the injector's init container, or its node
+	// plugin, fail: the pod never starts. nil where that is certain of none.
+	Breaks func(value string) bool
 	// Namespaced tells that the injector reads the annotation on the namespace too.
 	Namespaced bool
 }

@@ -170,7 +170,7 @@ func istioAnnotations() []Annotation {
 		{Key: istioExcludeCIDRs, Means: ExcludeCIDRs, Check: cidrs, Denied: true},
 		{Key: istioIncludeCIDRs, Means: IncludeCIDRs, Check: cidrsOrAll, Denied: true},
 		{Key: istioExcludePorts, Means: ExcludePorts, Check: ports, Denied: true},
-		{Key: istioIncludePorts, Means: IncludePorts, Check: ports}, // not validated: breaks istio-init at run time
+		{Key: istioIncludePorts, Means: IncludePorts, Check: ports, Breaks: breaksPorts(ParseColonRanges, ParsePortRanges)}, // nobody checks it before istio-init runs
 		{Key: istioIncludeIn, Means: IncludeInbound, Check: portsOrAll, Denied: true},
 		{Key: istioExcludeIn, Means: ExcludeInbound, Check: ports, Denied: true},
 		{Key: istioProxyConfig, Check: checkProxyConfig, Denied: true},

@@ -2,6 +2,7 @@ package injectors
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -36,7 +37,6 @@ const (
 )
 
 var (
-	errKumaBool   = errors.New("not true or false")
 	errKumaFamily = errors.New("not dualstack, ipv4 or ipv6")
 )
 
@@ -205,21 +205,22 @@ func kumaAnnotations() []Annotation {
 	ports := func(v string) error { _, err := kumaParsePorts(v); return err }
 	enabled := func(v string) error {
 		if kumaSays(v) == Unknown {
-			return errKumaBool
+			return fmt.Errorf("%q: %w", v, errNotBoolean)
 		}
 		return nil
 	}
 	boolean := func(v string) error {
 		if v == "enabled" || v == "disabled" {
-			return errKumaBool
+			return fmt.Errorf("%q: %w", v, errNotBoolean)
 		}
 		return enabled(v)
 	}
 	known := []Annotation{
-		// An address that is none is found out when kuma-init, or the node plugin, writes the rules; so is a user.
-		{Key: kumaExcludeIPs, Means: ExcludeCIDRs, CIDRs: ParseAddresses, Check: addresses},
+		// An address that is none is found out when kuma-init, or the node plugin, writes the rules; so is a user. The plugin of
+		// release 2 passes an empty list of users over.
+		{Key: kumaExcludeIPs, Means: ExcludeCIDRs, CIDRs: ParseAddresses, Check: addresses, Breaks: always},
 		{Key: kumaExcludePorts, Means: ExcludePorts, Ports: kumaParsePorts, Check: ports, Denied: true},
-		{Key: kumaExcludeUsers, Means: ExcludeUIDs, Separator: kumaUsersSeparator, Check: checkKumaUsers},
+		{Key: kumaExcludeUsers, Means: ExcludeUIDs, Separator: kumaUsersSeparator, Check: checkKumaUsers, Breaks: notEmpty},
 		{Key: kumaExcludeInbound, Means: ExcludeInbound, Ports: kumaParsePorts, Check: ports, Denied: true},
 		{Key: kumaTraffic + "exclude-inbound-ips", Check: addresses},
 		{Key: kumaInitFirst, Check: enabled, Denied: true},
@@ -228,7 +229,7 @@ func kumaAnnotations() []Annotation {
 		{Key: kumaTraffic + "iptables-logs", Check: boolean, Denied: true},
 		{Key: kumaFamily, Denied: true, Check: func(v string) error {
 			if !slices.Contains([]string{"dualstack", kumaIPv4, "ipv6"}, v) {
-				return errKumaFamily
+				return fmt.Errorf("%q: %w", v, errKumaFamily)
 			}
 			return nil
 		}},

@@ -2,7 +2,6 @@ package injectors
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -263,20 +262,18 @@ func (c *Capture) osmReturn(r map[string]string) {
 	}
 }
 
-var errEmptyList = errors.New("the list is empty")
-
 // osmAnnotations: entries are trimmed, and one that is wrong denies the pod, as does a list without any.
 func osmAnnotations() []Annotation {
 	ranges := func(v string) error {
 		if v == "" {
-			return errEmptyList
+			return ErrEmptyList
 		}
 		_, err := parseOSMRanges(v)
 		return err
 	}
 	ports := func(v string) error {
 		if v == "" {
-			return errEmptyList
+			return ErrEmptyList
 		}
 		_, err := parseOSMPorts(v)
 		return err

@@ -156,7 +156,7 @@ func TestParsePorts(t *testing.T) {
 func TestParseInitNetwork(t *testing.T) {
 	for value, want := range map[string]string{
 		"migrate": "migrate ", "migrate, fetch=vault.vault.svc:8200": "migrate  fetch vault.vault.svc:8200", " , ": "", "": "",
-		"a=[fd00::7]:1": "a fd00::7:1", "a=b": `error "a=b"`, "a=b:0,c": `c  error "a=b:0"`, "a=:1": `error "a=:1"`, "a=b:http": `error "a=b:http"`,
+		"a=[fd00::7]:1": "a fd00::7:1", "a=b": `error "b"`, "a=b:0,c": `c  error "b:0"`, "a=:1": `error ":1"`, "a=b:http": `error "b:http"`,
 	} {
 		declared, err := injectors.ParseInitNetwork(value)
 		var got []string

@@ -261,15 +261,18 @@ func tdDiscovery(t *Target, s *Settings) (said, want string) {
 }
 
 func tdAnnotations() []Annotation {
-	// Nothing is checked when the pod is admitted: istio-init fails when it runs.
+	// Nothing is checked when the pod is admitted. istio-init passes ranges of addresses over that it cannot read, and fails on
+	// ports; which ports to leave out it reads only where all others that come in are taken (istio,
+	// tools/istio-iptables/pkg/capture/run.go at 1.12).
+	broken := breaksPorts(ParseColonRanges)
 	cidrs := func(v string) error { _, err := ParseCIDRs(v); return err }
 	ports := func(v string) error { _, err := ParsePorts(v); return err }
 	return []Annotation{
 		{Key: tdExcludeCIDRs, Means: ExcludeCIDRs, Check: cidrs},
 		{Key: tdIncludeCIDRs, Means: IncludeCIDRs, Check: orAll(cidrs)},
-		{Key: tdExcludePorts, Means: ExcludePorts, Check: ports},
+		{Key: tdExcludePorts, Means: ExcludePorts, Check: ports, Breaks: broken},
 		{Key: tdExcludeIn, Means: ExcludeInbound, Check: ports},
-		{Key: tdIncludeIn, Means: IncludeInbound, Check: orAll(ports)},
+		{Key: tdIncludeIn, Means: IncludeInbound, Check: orAll(ports), Breaks: broken},
 		{Key: tdProxyMetadata, Check: func(v string) error {
 			if !json.Valid([]byte(v)) {
 				return errTDMetadata

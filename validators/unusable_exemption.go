@@ -1,6 +1,8 @@
 package validators
 
 import (
+	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,7 +34,7 @@ func unusableExemption() Rule {
 			}
 			slices.Sort(wrong)
 			for _, key := range wrong {
-				i.unusable(key, i.target.Meta.Annotations[key])
+				i.unusable(key, wrong)
 			}
 			if value, ok := i.target.Meta.Annotations[config.ExemptUntilAnnotation]; ok {
 				if _, err := config.ParseUntil(value); err != nil {
@@ -50,22 +52,149 @@ func unusableExemption() Rule {
 	}
 }
 
-func (i *inspection) unusable(key, value string) {
+// unusable reports one of the annotations that are wrong.
+func (i *inspection) unusable(key string, wrong []string) {
 	a, _ := i.plan.Env.Catalogue.Annotation(key)
+	value := i.target.Meta.Annotations[key]
 	reader, err := i.reader(a), a.Check(value)
 	if reader == nil {
 		return
 	}
-	severity, happens := report.Error, reader.Title+" denies the pod."
-	switch m := i.plan.Mesh(reader); {
-	case !a.Denied:
-		severity, happens = report.Warning, reader.Title+" fails on it or ignores it when the pod starts."
-	case m != nil && m.Late && !m.Coming && !m.Again:
-		happens = "the node's CNI plugin refuses to start the pod."
-	case reader.Marked(i.target) && (m == nil || !m.Reads()):
-		severity, happens = report.Warning, "it came after "+reader.Title+" had run, and has no effect."
+	severity, happens := i.misread(reader, a, value)
+	if a.Denied {
+		severity, happens = i.denied(reader)
 	}
-	i.findAs(severity, nil, "annotation "+key+": "+err.Error()+"; "+happens, i.corrected(a, value))
+	message, fix := "annotation "+key+": "+err.Error()+"; "+happens, i.corrected(a, value, err)
+	if severity == report.Error && i.certainly(reader, a, wrong) {
+		i.add(i.configured(severity), nil, message, fix) // whatever else is in doubt
+		return
+	}
+	i.findAs(severity, nil, message, fix)
+}
+
+// certainly tells whether a value that is the end of the pod, certainly is: its injector will refuse it; what reads it is in the
+// pod; or nothing is in doubt but for the sake of the annotations that are wrong.
+func (i *inspection) certainly(reader *injectors.Injector, a *injectors.Annotation, wrong []string) bool {
+	if a.Denied {
+		return i.certainlyCalled(reader)
+	}
+	m := i.plan.Mesh(reader)
+	return !m.Coming && !m.Again || i.plan.Without(wrong).Certain()
+}
+
+// denied says what becomes of a pod with a value that its injector refuses.
+func (i *inspection) denied(reader *injectors.Injector) (severity report.Severity, happens string) {
+	switch m := i.plan.Mesh(reader); {
+	case m != nil && m.Late && !m.Coming && !m.Again:
+		return report.Error, "the node's CNI plugin refuses to start the pod."
+	case reader.Marked(i.target) && (m == nil || !m.Reads()):
+		return report.Warning, tooLateFor(reader)
+	}
+	return report.Error, reader.Title + " denies the pod."
+}
+
+// misread says what becomes of a pod with a value that nobody refuses.
+func (i *inspection) misread(reader *injectors.Injector, a *injectors.Annotation, value string) (severity report.Severity, happens string) {
+	happens = reader.Title + " fails on it or ignores it when the pod starts."
+	m := i.plan.Mesh(reader)
+	if m == nil {
+		return report.Warning, happens
+	}
+	read := injectors.Yes
+	if !m.Reads() {
+		read = i.rendered(m, a, value)
+	}
+	switch {
+	case read == injectors.No:
+		return report.Warning, tooLateFor(reader)
+	case read == injectors.Yes && a.Breaks != nil && a.Breaks(value):
+		return report.Error, i.redirecting(m) + " fails on it: the pod never starts."
+	}
+	return report.Warning, happens
+}
+
+func tooLateFor(reader *injectors.Injector) string {
+	return "it came after " + reader.Title + " had run, and has no effect."
+}
+
+// certainlyCalled tells whether the injector's webhook will be called for the pod, and will not leave it alone.
+func (i *inspection) certainlyCalled(injector *injectors.Injector) bool {
+	return !injector.Marked(i.target) && slices.ContainsFunc(i.target.Namespace.Hooks, func(h *injectors.Hook) bool {
+		settings := h.Settings
+		if settings == nil {
+			settings = &injectors.Settings{}
+		}
+		return h.Injector == injector && h.Matches(i.target.Meta.Labels) == injectors.Yes && injector.Wants(i.target, settings) == injectors.Yes
+	})
+}
+
+// redirecting names who makes the redirect.
+func (i *inspection) redirecting(m *injectors.Mesh) string {
+	for k := range i.plan.Inits {
+		if s := &i.plan.Inits[k]; s.Injector == m.Injector && s.Role == injectors.Installer {
+			return `"` + report.Shorten(s.Name, 40) + `"`
+		}
+	}
+	return "the node's CNI plugin"
+}
+
+// rendered tells whether what the mesh's webhook wrote when it ran has the entries of the value in it. Unknown where there is none
+// that one could look for.
+func (i *inspection) rendered(m *injectors.Mesh, a *injectors.Annotation, value string) injectors.Tri {
+	if a.Means == injectors.Opaque && a.Breaks == nil {
+		return injectors.Unknown
+	}
+	written, answer := i.written(m), injectors.Unknown
+	for entry := range strings.SplitSeq(value, cmp.Or(a.Separator, ",")) {
+		entry = strings.TrimSpace(entry)
+		switch {
+		case !strings.ContainsAny(entry, "0123456789"): // * is in many places
+		case !slices.ContainsFunc(written, func(text string) bool { return holds(text, entry) }):
+			return injectors.No
+		default:
+			answer = injectors.Yes
+		}
+	}
+	return answer
+}
+
+// written is what the mesh's webhook wrote: arguments and environment of its init containers, and annotations of its own.
+func (i *inspection) written(m *injectors.Mesh) []string {
+	var out []string
+	for k := range i.plan.Inits {
+		c := i.plan.Container(&i.plan.Inits[k])
+		if c == nil || i.plan.Inits[k].Injector != m.Injector {
+			continue
+		}
+		out = append(out, c.Args...)
+		for _, e := range c.Env {
+			out = append(out, e.Value)
+		}
+	}
+	for k := range m.Injector.Annotations {
+		if a := &m.Injector.Annotations[k]; a.Means == injectors.Opaque && a.Check == nil {
+			out = append(out, i.target.Annotation(a.Key))
+		}
+	}
+	return out
+}
+
+// holds tells whether the entry of a list is in the text, and is not a part of another one.
+func holds(text, entry string) bool {
+	part := func(c byte) bool {
+		return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("./:-_*", c) >= 0
+	}
+	for from := 0; ; from++ {
+		at := strings.Index(text[from:], entry)
+		if at < 0 {
+			return false
+		}
+		from += at
+		end := from + len(entry)
+		if (from == 0 || !part(text[from-1])) && (end == len(text) || !part(text[end])) {
+			return true
+		}
+	}
 }
 
 // reader returns the injector that reads the annotation, where it acts, or acted, on this pod.
@@ -79,13 +208,16 @@ func (i *inspection) reader(a *injectors.Annotation) *injectors.Injector {
 }
 
 // corrected is the value as its author will have meant it, where that can be told: entries without spaces, addresses with
-// their length.
-func (i *inspection) corrected(a *injectors.Annotation, value string) string {
+// their length, ranges as the injector writes them.
+func (i *inspection) corrected(a *injectors.Annotation, value string, err error) string {
 	var list []string
 	for entry := range strings.SplitSeq(value, ",") {
 		entry = strings.TrimSpace(entry)
 		if addr, err := netip.ParseAddr(entry); err == nil {
 			entry = netip.PrefixFrom(addr, addr.BitLen()).String()
+		}
+		if a.Through != "" {
+			entry = strings.Replace(entry, "-", a.Through, 1)
 		}
 		if entry != "" {
 			list = append(list, entry)
@@ -94,13 +226,19 @@ func (i *inspection) corrected(a *injectors.Annotation, value string) string {
 	if fixed := strings.Join(list, ","); fixed != "" && a.Check(fixed) == nil {
 		return "Write " + a.Key + `: "` + fixed + `"`
 	}
+	switch {
+	case errors.Is(err, injectors.ErrEmptyList):
+		return "Remove the annotation."
+	case errors.Is(err, injectors.ErrManyPorts):
+		return "List at most 15 ports (a range counts as two)."
+	}
 	switch a.Means {
 	case injectors.ExcludeCIDRs, injectors.IncludeCIDRs:
-		return "Write address ranges: 10.96.7.7/32,192.0.2.0/24."
+		return "Write address ranges, such as 10.96.7.7/32,192.0.2.0/24."
 	case injectors.ExcludePorts, injectors.IncludePorts, injectors.ExcludeInbound, injectors.IncludeInbound:
-		return "Write single ports: 8200,3306."
+		return "Write single ports, such as 8200,3306."
 	case injectors.ExcludeUIDs:
-		return "Write users: " + a.AddUID("100", 200)
+		return "Write users, such as " + a.AddUID("100", 200) + "."
 	case injectors.Opaque:
 	}
 	return "Correct the value, or remove the annotation."

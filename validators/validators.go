@@ -97,12 +97,22 @@ func (i *inspection) find(s *injectors.Step, message, fix string) {
 // findAs is find with a severity that the rule raises or lowers for this case. Configuration can lower it further, and
 // nothing that rests on a doubt is an error.
 func (i *inspection) findAs(severity report.Severity, s *injectors.Step, message, fix string) {
-	if i.severity != i.rule.Severity {
-		severity = i.severity
-	}
+	severity = i.configured(severity)
 	if severity == report.Error && !i.plan.Certain() {
 		severity = report.Warning // an error says that the pod certainly never becomes ready
 	}
+	i.add(severity, s, message, fix)
+}
+
+// configured is the severity, unless the configuration says another one for the rule.
+func (i *inspection) configured(severity report.Severity) report.Severity {
+	if i.severity != i.rule.Severity {
+		return i.severity
+	}
+	return severity
+}
+
+func (i *inspection) add(severity report.Severity, s *injectors.Step, message, fix string) {
 	if i.findings == nil {
 		i.findings = make([]report.Finding, 0, 4)
 	}
