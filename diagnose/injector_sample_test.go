@@ -28,15 +28,18 @@ func TestSample(t *testing.T) {
 	}{
 		{
 			"a namespace that is selected", injectors.Istio(), "default",
-			[]corev1.Namespace{namespace("default", nil), gone, namespace("kube-system", enabled), namespace("shop", enabled), namespace("web", enabled)}, "shop ",
+			[]corev1.Namespace{namespace("default", nil), gone, namespace("kube-system", enabled), namespace("shop", enabled), namespace("web", enabled)},
+			"shop ",
 		},
 		{
 			"rather one that is not strict", injectors.Istio(), "default",
-			[]corev1.Namespace{namespace("shop", map[string]string{"istio-injection": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}), namespace("web", enabled)}, "web ",
+			[]corev1.Namespace{namespace("shop", map[string]string{"istio-injection": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}), namespace("web", enabled)},
+			"web ",
 		},
 		{
 			"by a label of the pod, where no namespace is", injectors.Istio(), "canary",
-			[]corev1.Namespace{namespace("holdfast-system", nil), namespace("kube-system", nil), namespace("shop", nil)}, "shop istio.io/rev=canary",
+			[]corev1.Namespace{namespace("holdfast-system", nil), namespace("kube-system", nil), namespace("shop", nil)},
+			"shop istio.io/rev=canary",
 		},
 		{"nowhere", injectors.Istio(), "canary", []corev1.Namespace{namespace("kube-system", nil), namespace("shop", enabled)}, ""},
 	}

@@ -64,6 +64,7 @@ func TestInjectors(t *testing.T) {
 	t.Run("the port is rejected", n.rejected)
 	t.Run("a firewall that fails open", n.failsOpen)
 	t.Run("calls that failed are counted", n.counted)
+	t.Run("an agent that fails open", n.agent)
 	t.Run("istiod has ended", n.ended)
 	t.Run("no endpoints", n.noEndpoints)
 }
@@ -161,7 +162,7 @@ func (n *neighbour) fine(t *testing.T) {
 
 // command runs the program itself. Its server is on a host from which istiod's need not be reachable.
 func (n *neighbour) command(t *testing.T) {
-	r := n.suite.diagnose(t)
+	r := n.diagnose(t)
 	for _, code := range []string{"HF231", "HF233", "HF234", "HF235", "HF238"} {
 		l := r.Probes[slices.IndexFunc(r.Probes, func(l diagnose.Line) bool { return l.Code == code })]
 		if l.Object != istioMutating || l.State != diagnose.Passed {
@@ -380,6 +381,40 @@ func (n *neighbour) pod(t *testing.T) {
 		Body([]byte(endpoints)).Do(ctx).Error(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// agent is Vault's injector, which fails open, acts on request alone, and is called by URL: the API server's counter is all
+// that tells of a failure.
+func (n *neighbour) agent(t *testing.T) {
+	ctx := t.Context()
+	vault, err := (vaultinjector.Injector{}).Start(ctx, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := (vaultinjector.Injector{}).Objects(vaultinjector.Registration{Name: "vault-agent-injector-cfg", URL: vault.URL, CABundle: vault.CABundle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := vaultinjector.YAML(objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.cluster.Apply(ctx, stream); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = vault.Close()
+		if err := n.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(context.WithoutCancel(ctx), "vault-agent-injector-cfg", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	const object = "MutatingWebhookConfiguration/vault-agent-injector-cfg"
+	n.settle(t, n.subject(t, true), "HF231 "+object+" passed: failurePolicy Ignore", "HF238 "+object+" passed: Vault acted on a dry-run pod",
+		"HF236 "+object+" not-applicable: own machine")
+	if err := vault.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.settle(t, n.subject(t, true), "HF238 "+object+" failed: fail_open_count has grown", "HF238 "+object+" failed: start without what it adds")
 }
 
 // ignore sets failurePolicy of istiod's entries.
