@@ -3,6 +3,8 @@ package injectors
 import (
 	"slices"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Vault is HashiCorp's Vault agent injector.
@@ -161,7 +163,7 @@ func (v vault) marked(t *Target) bool {
 // Vault's own injector reads its own, whatever its image is called.
 func (v vault) wants(t *Target, s *Settings) Tri {
 	d, asks := v.spoken(t)
-	if !asks || d.marked(t) || v.marked(t) {
+	if !asks || d.marked(t) || v.marked(t) || vaultRefuses(t.Namespace.Name) {
 		return No
 	}
 	switch foreign := d.name != v.Name; {
@@ -173,6 +175,12 @@ func (v vault) wants(t *Target, s *Settings) Tri {
 		return Yes
 	}
 	return Unknown
+}
+
+// vaultRefuses tells whether pods of the namespace that ask for the agent are refused (agent-inject/handler.go, kubeSystemNamespaces):
+// nothing is injected there.
+func vaultRefuses(namespace string) bool {
+	return namespace == metav1.NamespaceSystem || namespace == metav1.NamespacePublic
 }
 
 // asked: only the pod is. Vault's annotations are meant for OpenBao's injector where that alone is registered, and it may read

@@ -29,7 +29,8 @@ func TestVaultWants(t *testing.T) {
 		"another status":   {map[string]string{inject: "true", status: "update"}, injectors.Yes},
 		"OpenBao's":        {map[string]string{"openbao.openbao.org/agent-inject": "true"}, injectors.No},
 	} {
-		if got := injectors.Vault().Wants(&injectors.Target{Meta: &metav1.ObjectMeta{Annotations: c.annotations}}, &injectors.Settings{}); got != c.want {
+		target := &injectors.Target{Meta: &metav1.ObjectMeta{Annotations: c.annotations}, Namespace: &injectors.Namespace{Name: "shop"}}
+		if got := injectors.Vault().Wants(target, &injectors.Settings{}); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}
@@ -138,7 +139,7 @@ func TestOpenBaoWants(t *testing.T) {
 	} {
 		for status, want := range map[string]injectors.Tri{"": c.want, "injected": injectors.No} {
 			annotations := map[string]string{c.domain + "/agent-inject": "true", c.domain + "/agent-inject-status": status}
-			target := &injectors.Target{Meta: &metav1.ObjectMeta{Annotations: annotations}}
+			target := &injectors.Target{Meta: &metav1.ObjectMeta{Annotations: annotations}, Namespace: &injectors.Namespace{Name: "shop"}}
 			if got := injectors.OpenBao().Wants(target, &injectors.Settings{Image: c.image}); got != want {
 				t.Errorf("%s read by %q, status %q: got %v, want %v", c.domain, c.image, status, got, want)
 			}
