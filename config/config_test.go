@@ -3,6 +3,9 @@ package config_test
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -245,6 +248,34 @@ func TestLoadTakes(t *testing.T) {
 	if c := load(t, "defaultMode: false\nrules: {HF101: false}"); c.DefaultMode != config.Off || c.Severity(&report.Topic{Code: "HF101", Severity: report.Error}) != report.Off {
 		t.Errorf("got mode %v and rules %v, want false to be off", c.DefaultMode, c.Rules)
 	}
+}
+
+// TestKeysAreDocumented holds that docs/configuration.md has every key.
+func TestKeysAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var check func(reflect.Type)
+	check = func(of reflect.Type) {
+		switch of.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			check(of.Elem())
+		case reflect.Struct:
+			for f := range of.Fields() {
+				key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				if key == "" {
+					continue
+				}
+				if !regexp.MustCompile(`(?m)(^|[ {-])` + key + `: |` + "`" + key + "`" + `|^` + key + `:$`).Match(page) {
+					t.Errorf("got no %s of %s in docs/configuration.md, want every key", key, of.Name())
+				}
+				check(f.Type)
+			}
+		default:
+		}
+	}
+	check(reflect.TypeFor[config.Config]())
 }
 
 func TestCheckRules(t *testing.T) {
