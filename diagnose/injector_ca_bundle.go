@@ -42,7 +42,7 @@ func bundled(ctx context.Context, s *Subject, n *neighbour) Result {
 	case soonest.Sub(s.Now()) < expiresSoon:
 		return warn(s.bundleAgain(ctx, n), "the CA in %s expires on %s, in %s", n.where(), day(soonest), span(soonest.Sub(s.Now())))
 	}
-	return passed("%d entries, valid until %s", len(n.entries), day(soonest))
+	return passed("%s, valid until %s", n.count(), day(soonest))
 }
 
 // bundleNow says what is wrong with the CAs of an entry, or until when the last of them is valid; neither where a URL does

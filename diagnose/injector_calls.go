@@ -60,8 +60,9 @@ type Calls struct {
 	before map[callID]callMemory
 }
 
+// callID has the configuration too: two with entries of one name have a memory each.
 type callID struct {
-	process string
+	process, configuration string
 	callKey
 }
 
@@ -72,14 +73,13 @@ type callMemory struct {
 }
 
 // turn takes a new count, and returns how it grew and whether calls fail; known is false for what is seen for the first time.
-func (c *Calls) turn(process string, key callKey, now callCount) (grown callCount, failing, known bool) {
+func (c *Calls) turn(id callID, now callCount) (grown callCount, failing, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	const most = 10_000
 	if c.before == nil || len(c.before) > most { // API servers come and go
 		c.before = map[callID]callMemory{}
 	}
-	id := callID{process, key}
 	was, known := c.before[id]
 	grown, failing = now.minus(was.count), was.failing
 	switch {
@@ -166,52 +166,85 @@ func calls(ctx context.Context, s *Subject, n *neighbour) Result {
 	if memory == nil {
 		memory = &Calls{}
 	}
-	total, grown, failing, known := n.judgeCalls(memory, counts)
-	if total.failed() == 0 {
-		return passed("none of %.0f since this API server started", total.all)
+	v := n.judgeCalls(memory, counts)
+	if v.total.failed() == 0 {
+		return passed("none of %.0f since this API server started", v.total.all)
 	}
-	if l := s.needed["HF238"]; !known && l != nil && l.State == Passed {
-		return passed("%.0f of %.0f failed since this API server started; one has just been answered", total.failed(), total.all)
+	if l := s.needed["HF238"]; !v.known && l != nil && l.State == Passed {
+		return passed("%.0f of %.0f failed since this API server started; one has just been answered", v.total.failed(), v.total.all)
 	}
-	if !known && !failing {
+	if !v.known && !v.failing {
 		again, err := s.lookAgain(ctx)
 		if err != nil {
 			return cannot(err)
 		}
 		if again != nil && again.process == counts.process {
-			total, grown, failing, _ = n.judgeCalls(memory, again)
+			v = n.judgeCalls(memory, again)
 		}
 	}
-	if !failing {
-		return passed("%.0f of %.0f failed since this API server started, none of late", total.failed(), total.all)
+	if !v.failing {
+		return passed("%.0f of %.0f failed since this API server started, none of late", v.total.failed(), v.total.all)
 	}
-	count := grown
-	since := "since the last look"
+	count, since := v.grown, "since the last look"
 	if count.failed() == 0 {
-		count, since = total, "since this API server started, those of late among them"
+		count, since = v.total, "since this API server started, the last ones among them"
 	}
 	fix := "holdfast diagnose prints the API server's own error text.\n" + n.open(ctx, s)
-	if shared := n.sharing(); shared != "" {
-		return warn(fix, "%.0f of %.0f calls failed %s, of entries with these names here and in %s", count.failed(), count.all, since, shared)
+	if v.shared != "" {
+		return warn(fix, "%.0f of %.0f calls failed %s, of entries with the same names here and in %s", count.failed(), count.all, since, v.shared)
 	}
 	return failed(fix, "%.0f of %.0f calls failed %s (%.0f let through unchanged, %.0f refused): the API server does not reach it; %s",
 		count.failed(), count.all, since, count.open, count.closed, n.loss())
 }
 
-// judgeCalls adds up the entries; known is false where one of them is new.
-func (n *neighbour) judgeCalls(memory *Calls, counts *callCounts) (total, grown callCount, failing, known bool) {
-	known = true
+// verdict is what the counters of all entries of a configuration say.
+type verdict struct {
+	total, grown callCount
+	failing      bool
+	known        bool   // none of the entries is seen for the first time
+	shared       string // where the failures may be another configuration's: which
+}
+
+func (n *neighbour) judgeCalls(memory *Calls, counts *callCounts) verdict {
+	v := verdict{known: true}
+	certain := false
 	for _, e := range n.entries {
 		key := callKey{e.Name, e.Mutating}
 		now := counts.by[key]
-		more, fails, old := memory.turn(counts.process, key, now)
-		total = total.plus(now)
-		if old {
-			grown = grown.plus(more)
+		more, fails, known := memory.turn(callID{counts.process, n.where(), key}, now)
+		v.total = v.total.plus(now)
+		if known {
+			v.grown = v.grown.plus(more)
 		}
-		failing, known = failing || fails, known && old
+		v.known = v.known && known
+		if !fails {
+			continue
+		}
+		v.failing = true
+		if other := n.sharing(e); other != "" {
+			v.shared = other
+		} else {
+			certain = true
+		}
 	}
-	return total, grown, failing, known
+	if certain {
+		v.shared = ""
+	}
+	return v
+}
+
+// sharing names another configuration with an entry of the same name that calls something else: the API server counts both
+// together.
+func (n *neighbour) sharing(e *Entry) string {
+	for _, other := range n.all.list {
+		if other == n || other.resting {
+			continue
+		}
+		if o := find(other.entries, e.Name); o != nil && o.Mutating == e.Mutating && o.callee() != e.callee() {
+			return other.where()
+		}
+	}
+	return ""
 }
 
 // lookAgain reads the counters once more, after a moment; nil where there is no time for it.
@@ -223,19 +256,4 @@ func (s *Subject) lookAgain(ctx context.Context) (*callCounts, error) {
 		return nil, context.Cause(ctx)
 	}
 	return s.readCalls(ctx)
-}
-
-// sharing names another configuration with entries of the same names: the API server counts them together.
-func (n *neighbour) sharing() string {
-	for _, other := range n.all.list {
-		if other == n || other.resting {
-			continue
-		}
-		for _, e := range other.entries {
-			if e.Mutating == n.entries[0].Mutating && find(n.entries, e.Name) != nil {
-				return other.where()
-			}
-		}
-	}
-	return ""
 }

@@ -115,7 +115,11 @@ func (n *neighbour) host(c callee) string {
 func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 	pods := "kubectl get pods -A -o wide, and look for " + a.address
 	if a.callee.name != "" {
-		pods = "kubectl -n " + a.callee.namespace + " get pods -o wide; kubectl -n " + a.callee.namespace + " get networkpolicies"
+		of := "kubectl -n " + a.callee.namespace
+		pods = of + " get pods -o wide; " + of + " get networkpolicies"
+		if b, err := s.behind(ctx, a.callee); err == nil && b.deployment != nil {
+			pods = of + " get pods -o wide; " + of + " logs deploy/" + b.deployment.Name + " --tail=50; " + of + " get networkpolicies"
+		}
 	}
 	var r Result
 	switch {

@@ -174,6 +174,14 @@ func (n *neighbour) who() string {
 	return n.title
 }
 
+// count is the number of entries, in words.
+func (n *neighbour) count() string {
+	if len(n.entries) == 1 {
+		return "1 entry"
+	}
+	return strconv.Itoa(len(n.entries)) + " entries"
+}
+
 // fails tells whether one of the entries turns objects away while it cannot be called.
 func (n *neighbour) fails() bool { return slices.ContainsFunc(n.entries, (*Entry).Fails) }
 
@@ -337,6 +345,9 @@ func (s *Subject) real(ctx context.Context, n *neighbour) (port int, whose strin
 // open says how the way from the API server to where the webhook is served is opened.
 func (n *neighbour) open(ctx context.Context, s *Subject) string {
 	for _, c := range n.callees() {
+		if loopback(c) {
+			return "Look for what should listen at " + c.address() + ", on each API server's own machine."
+		}
 		if c.url != "" {
 			return "Let the control plane's machines connect to " + c.address() + ": firewall for outgoing connections, proxy and NO_PROXY of the API server."
 		}

@@ -272,6 +272,9 @@ func TestInjectors(t *testing.T) {
 			return nil, apierrors.NewInternalError(fmt.Errorf(`failed calling webhook "namespace.sidecar-injector.istio.io": failed to call webhook: Post "https://istiod.istio-system.svc:443/inject?timeout=10s": %s`, text))
 		}
 	}
+	counted := func(name string) callID {
+		return callID{"1", "mutatingwebhookconfiguration/istio-sidecar-injector", callKey{name, true}}
+	}
 	untouched := func(pod *corev1.Pod) (*corev1.Pod, error) { return pod, nil }
 
 	tests := []struct {
@@ -460,18 +463,32 @@ func TestInjectors(t *testing.T) {
 				`apiserver_admission_webhook_request_total{code="500",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejected="true",type="admit"} 3` + "\n" +
 				`apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejection_code="0",type="admit"} 3` + "\n"
 		}, []string{"HF239 failed: 3 of 3 calls failed since this API server started", "HF239 failed: at port 15017"}},
-		{"calls failed once", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
-			key := callKey{"namespace.sidecar-injector.istio.io", true}
-			for i := range w.config.Webhooks {
-				w.calls.turn("1", callKey{w.config.Webhooks[i].Name, true}, callCount{})
+		{"calls failed, and it may be another's", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = nil
+			other := istioConfig("istio-sidecar-injector-canary", "canary", nil)
+			for i := range other.Webhooks {
+				other.Webhooks[i].ClientConfig.Service.Name = "istiod-canary"
 			}
-			w.calls.turn("1", key, callCount{all: 9, closed: 3})
-			w.calls.turn("1", key, callCount{all: 11, closed: 3})
+			w.more = append(w.more, other)
+			w.raw["/metrics"] = metricsOf("rev.namespace.sidecar-injector.istio.io", 3, 3)
+		}, []string{"HF239 warning: 3 of 3 calls failed since this API server started", "HF239 warning: and in mutatingwebhookconfiguration/istio-sidecar-injector-canary", "HF231 passed: "}},
+		{"calls failed, and it is not another's", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = nil
+			w.more = append(w.more, istioConfig("istio-sidecar-injector-canary", "canary", w.config.Webhooks[0].ClientConfig.CABundle))
+			w.raw["/metrics"] = metricsOf("rev.namespace.sidecar-injector.istio.io", 3, 3)
+		}, []string{"HF239 failed: 3 of 3 calls failed since this API server started"}},
+		{"calls failed once", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			key := counted("namespace.sidecar-injector.istio.io")
+			for i := range w.config.Webhooks {
+				w.calls.turn(counted(w.config.Webhooks[i].Name), callCount{})
+			}
+			w.calls.turn(key, callCount{all: 9, closed: 3})
+			w.calls.turn(key, callCount{all: 11, closed: 3})
 			w.raw["/metrics"] = metricsOf(key.name, 12, 3)
 		}, []string{"HF239 passed: 3 of 12 failed since this API server started, none of late"}},
 		{"calls fail again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			for i := range w.config.Webhooks {
-				w.calls.turn("1", callKey{w.config.Webhooks[i].Name, true}, callCount{all: 9, closed: 3})
+				w.calls.turn(counted(w.config.Webhooks[i].Name), callCount{all: 9, closed: 3})
 			}
 			w.raw["/metrics"] = metricsOf("namespace.sidecar-injector.istio.io", 12, 5)
 			w.config.Webhooks = w.config.Webhooks[2:3]
@@ -504,7 +521,7 @@ func TestInjectors(t *testing.T) {
 				l := &lines[i]
 				switch l.State {
 				case Failed, Warning, Unknown:
-					if !named[l.Code] {
+					if l.Object == istioObject && !named[l.Code] {
 						t.Errorf("got %s %s, want nothing else as a cause", l.Code, l.State)
 					}
 					if n := len([]rune(first(l.Message))); n > 256 {
