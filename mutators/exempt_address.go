@@ -44,7 +44,7 @@ func (d *draft) exemptDialer(i int, means injectors.Meaning, with entries) {
 		return // it would replace nobody knows what
 	}
 	value, ok := with(s, a, list)
-	if !ok || value == list {
+	if !ok || value == list || !d.try() {
 		return
 	}
 	c := change{annotation: a.Key, value: value}

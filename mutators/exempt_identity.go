@@ -36,7 +36,7 @@ func (d *draft) joinProxy(i int) {
 	}
 	to, _, _ := d.plan.Late(s)
 	m := d.plan.Blocks(s, to).Mesh
-	if m == nil || len(m.Capture.GIDs) == 0 || m.ProxyGID == injectors.NoID {
+	if m == nil || len(m.Capture.GIDs) == 0 || m.ProxyGID == injectors.NoID || !d.try() {
 		return
 	}
 	gid := m.ProxyGID

@@ -95,6 +95,7 @@ type draft struct {
 	applied []string
 
 	exempt exemptions
+	tried  int  // containers in all plans that were tried
 	late   int  // dialers that cannot reach their destination
 	races  bool // an app that may start before its proxy
 	lost   bool // a native sidecar that is one no more
@@ -155,6 +156,16 @@ func (d *draft) needy(p *injectors.Plan, s *injectors.Step) bool {
 		return !d.exempt.deadDNS
 	}
 	return !d.exempt.lateDialer
+}
+
+// maxTried bounds what one pod may ask of the remedies, of which some try a plan for each place of each dialer. Pods that people
+// write stay far below it.
+const maxTried = 100_000
+
+// try tells whether one more plan may be tried.
+func (d *draft) try() bool {
+	d.tried += len(d.plan.Inits) + len(d.plan.Mains)
+	return d.tried <= maxTried
 }
 
 // after returns the plan that the changes would lead to.

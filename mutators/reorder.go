@@ -83,6 +83,9 @@ func (d *draft) nearest(i int, where direction) (int, *injectors.Plan) {
 		case injectors.Own, injectors.Dialer:
 			continue
 		}
+		if !d.try() {
+			return 0, nil
+		}
 		if plan := d.plan.Moved(i, to); !d.needy(plan, &plan.Inits[to]) && d.count(plan) < d.late {
 			return to, plan
 		}
