@@ -17,7 +17,7 @@ func (p *Plan) Holdable(m *Mesh) bool {
 		return false
 	case m.Settings != nil && m.Settings.Lifecycle:
 		return false
-	case !p.Target.Restarts():
+	case !p.Target.Restarts() || p.hooked(m.Injector):
 		return false
 	}
 	for _, i := range p.Env.Catalogue.All {
@@ -26,4 +26,15 @@ func (p *Plan) Holdable(m *Mesh) bool {
 		}
 	}
 	return true
+}
+
+// hooked tells whether the pod gives the mesh's proxy a postStart hook of its own, which would replace the one that waits.
+func (p *Plan) hooked(i *Injector) bool {
+	containers := p.Target.Spec.Containers
+	for k := range containers {
+		if c := &containers[k]; c.Lifecycle != nil && c.Lifecycle.PostStart != nil && i.Containers[c.Name] == Proxy {
+			return true
+		}
+	}
+	return false
 }
