@@ -154,8 +154,9 @@ func appMeshMuddle(t *Target) []Muddle {
 	switch value, labelled := t.Meta.Labels[appMeshInject]; {
 	case annotated && !selected && strings.EqualFold(said, appMeshEnabled) && t.Annotation(appMeshEgressPort) == "":
 		out = append(out, Muddle{
-			What: "annotation " + appMeshInject + ": " + said + " is on the pod, but namespace " + t.Namespace.Name + " bears no label that selects App Mesh",
-			Fix:  "Label the namespace: " + appMeshInject + ": disabled",
+			What: "annotation " + appMeshInject + ": " + said + " is on the pod, but namespace " + t.Namespace.Name + " has no such label",
+			Fix:  "kubectl label namespace " + t.Namespace.Name + " " + appMeshInject + "=disabled # the pod goes over it",
+			Away: true,
 		})
 	case annotated && !strings.EqualFold(said, appMeshEnabled) && !strings.EqualFold(said, "disabled"):
 		out = append(out, Muddle{

@@ -148,6 +148,8 @@ const (
 type Muddle struct {
 	What string // label istio-injection=enabled and label istio.io/rev=canary are on namespace shop: the first one wins
 	Fix  string // a sentence, or a line to paste
+	// Away tells that this is what keeps the injector's webhooks from being called for the pod.
+	Away bool
 }
 
 // Decline is the annotation, or the label, with which a pod declines an injection; "" where there is none.

@@ -1,8 +1,11 @@
 package injectors
 
 import (
+	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // istioAskedFor is what the pod's labels and annotation say about injection, else its namespace's labels. Whether the webhooks'
@@ -50,16 +53,19 @@ func istioMuddle(t *Target) []Muddle {
 		return nil // whatever else is said, nothing is injected
 	}
 	var out []Muddle
-	if labelled && injection != "enabled" && injection != "disabled" {
+	// Where the pod asks for itself, there is a way that leaves the namespace's other pods alone.
+	if labelled && injection != "enabled" && injection != "disabled" && t.Meta.Labels[istioInject] != "true" {
 		out = append(out, Muddle{
 			What: "label " + istioInjection + "=" + injection + " on " + namespace + " is neither enabled nor disabled: nothing is injected",
 			Fix:  "kubectl label --overwrite " + namespace + " " + istioInjection + "=enabled",
+			Away: true,
 		})
 	}
 	if injection == "enabled" && revised {
 		out = append(out, Muddle{
 			What: "labels " + istioInjection + "=enabled and " + istioRev + "=" + revision + " are on " + namespace + ": the revision does not count",
-			Fix:  "kubectl label " + namespace + " " + istioInjection + "- (or " + istioRev + "-)",
+			Fix:  "kubectl label " + namespace + " " + istioInjection + "- # or " + istioRev + "-",
+			Away: true,
 		})
 	}
 	out = append(out, istioMuddledPod(t, labelled, revised)...)
@@ -78,6 +84,7 @@ func istioMuddledPod(t *Target, labelled, revised bool) []Muddle {
 		out = append(out, Muddle{
 			What: "label " + istioInject + "=true on the pod has no effect: " + istioInjection + "=" + injection + " on namespace " + t.Namespace.Name + " keeps every webhook away",
 			Fix:  "kubectl label namespace " + t.Namespace.Name + " " + istioInjection + "-",
+			Away: true,
 		})
 	}
 	rev := t.Meta.Labels[istioRev]
@@ -89,15 +96,38 @@ func istioMuddledPod(t *Target, labelled, revised bool) []Muddle {
 		out = append(out, Muddle{
 			What: "label " + istioRev + "=" + rev + " on the pod has no effect: " + by + " on namespace " + t.Namespace.Name + " goes over it",
 			Fix:  "Remove it, or take the namespace's label away.",
+			Away: labelled && injection != "enabled",
 		})
 	}
-	if !onPod && t.Annotation(istioInject) == "true" && !labelled && !revised && rev == "" {
+	if !onPod && t.Annotation(istioInject) == "true" && !labelled && !revised && rev == "" && istioTakesLabel(t) {
 		out = append(out, Muddle{
 			What: "annotation " + istioInject + "=true selects no webhook: nothing is injected",
 			Fix:  "Make it a label: " + istioInject + `: "true"`,
+			Away: true,
 		})
 	}
 	return out
+}
+
+// istioTakesLabel tells whether a webhook would be called for the pod if it had the label: where only revisions with names are
+// installed, none is.
+func istioTakesLabel(t *Target) bool {
+	labelled := maps.Clone(t.Meta.Labels)
+	if labelled == nil {
+		labelled = map[string]string{}
+	}
+	labelled[istioInject] = "true"
+	others := false
+	for _, h := range t.Namespace.Registered {
+		if _, its := istioOwns(h); !its {
+			continue
+		}
+		if h.Namespaces.Matches(labels.Set(t.Namespace.Labels)) && h.Matches(labelled) != No {
+			return true
+		}
+		others = true
+	}
+	return !others
 }
 
 // istioMuddledAmbient: a pod with a sidecar is not captured by the node's proxy (cni/pkg/util/podutil.go, PodRedirectionEnabled).

@@ -157,7 +157,7 @@ func kumaMuddle(t *Target) []Muddle {
 	switch {
 	case value == "enabled" || value == "true":
 		return out
-	case labelled && kumaSays(value) != No:
+	case labelled && kumaSays(value) != No && kumaSays(t.Meta.Labels[kumaInjection]) != Yes: // the pod's own goes over it
 		what := " is neither enabled nor disabled"
 		if kumaSays(value) == Yes {
 			what = " selects no webhook"
@@ -165,6 +165,7 @@ func kumaMuddle(t *Target) []Muddle {
 		out = append(out, Muddle{
 			What: "label " + kumaInjection + "=" + value + " on " + namespace + what + ": nothing is injected",
 			Fix:  "kubectl label --overwrite " + namespace + " " + kumaInjection + "=enabled",
+			Away: true,
 		})
 	}
 	if m, ok := kumaMuddledPod(t, labelled); ok {
@@ -181,12 +182,14 @@ func kumaMuddledPod(t *Target, labelled bool) (Muddle, bool) {
 	case !labelled:
 		return Muddle{
 			What: "label " + kumaInjection + "=" + pod + " on the pod has no effect: namespace " + t.Namespace.Name + " has no such label",
-			Fix:  "kubectl label namespace " + t.Namespace.Name + " " + kumaInjection + "=disabled (the pod's label goes over it)",
+			Fix:  "kubectl label namespace " + t.Namespace.Name + " " + kumaInjection + "=disabled # the pod's label goes over it",
+			Away: true,
 		}, true
 	case pod != "enabled":
 		return Muddle{
 			What: "label " + kumaInjection + "=" + pod + " on the pod selects no webhook: nothing is injected",
 			Fix:  "Label the pod: " + kumaInjection + ": enabled",
+			Away: true,
 		}, true
 	}
 	return Muddle{}, false

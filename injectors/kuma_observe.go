@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var errKumaUsers = errors.New("want 100 or tcp:8200:100 (one user up to 65535, or a range), with a semicolon between two")
+var errKumaUsers = errors.New("want 100 or tcp:8200:100 (a user up to 65535, or a range), semicolons between")
 
 // kumaConfig is the configuration of a redirect, as the webhook renders it onto the pod and an installation keeps it in a
 // ConfigMap (pkg/transparentproxy/config/config.go). What is not there is on, but for DNS.

@@ -172,8 +172,9 @@ func linkerdMuddle(t *Target) []Muddle {
 		})
 	case ns.Labels[linkerdWebhooks] == linkerdOff && linkerdAsked(t) == Yes:
 		out = append(out, Muddle{
-			What: where() + " has label " + linkerdWebhooks + "=disabled: Linkerd's webhook is not called, although " + linkerdInject + " asks for the proxy",
-			Fix:  "Remove the label, or the annotation.",
+			What: where() + " has label " + linkerdWebhooks + "=disabled: Linkerd's webhook is not called, whatever " + linkerdInject + " says",
+			Fix:  "kubectl label " + where() + " " + linkerdWebhooks + "- # or remove the annotation",
+			Away: true,
 		})
 	}
 	return out

@@ -73,8 +73,8 @@ func TestLinkerdMuddle(t *testing.T) {
 		}}},
 		"by both": {target: metaTarget(nil, nil, on, on)},
 		"asked and left out": {metaTarget(on, nil, nil, off), []injectors.Muddle{{
-			What: "namespace shop has label config.linkerd.io/admission-webhooks=disabled: Linkerd's webhook is not called, although linkerd.io/inject asks for the proxy",
-			Fix:  "Remove the label, or the annotation.",
+			What: "namespace shop has label config.linkerd.io/admission-webhooks=disabled: Linkerd's webhook is not called, whatever linkerd.io/inject says",
+			Fix:  "kubectl label namespace shop config.linkerd.io/admission-webhooks- # or remove the annotation", Away: true,
 		}}},
 		"left out by annotation": {metaTarget(nil, nil, off, nil), []injectors.Muddle{{
 			What: "annotation config.linkerd.io/admission-webhooks is on namespace shop, where Linkerd's webhook reads a label of that name",

@@ -19,6 +19,8 @@ const (
 	osmExcludePorts = "openservicemesh.io/outbound-port-exclusion-list"
 	osmInboundPorts = "openservicemesh.io/inbound-port-exclusion-list"
 
+	osmWebhook = "osm-inject.k8s.io"
+
 	osmUID = 1500
 )
 
@@ -35,7 +37,7 @@ func OSM() *Injector {
 			"osm-healthcheck": Helper,
 		},
 		Common: map[string]Role{"envoy": Proxy},
-		Owns:   func(h *Hook) (string, bool) { return "", h.Name == "osm-inject.k8s.io" },
+		Owns:   func(h *Hook) (string, bool) { return "", h.Name == osmWebhook },
 		Read: func(src *Sources, _ string) *Settings {
 			s := &Settings{Missing: src.Missing, CNI: No, Native: No, Hold: No}
 			s.missing("MeshConfig osm-mesh-config is not read")
@@ -122,15 +124,33 @@ func osmMuddle(t *Target) []Muddle {
 	case !monitored:
 		out = append(out, Muddle{
 			What: "annotation " + osmInject + " asks for a proxy, but " + where() + " has no label " + osmMonitored + ": no webhook is called",
-			Fix:  "Label the namespace: " + osmMonitored + ": osm",
+			Fix:  "kubectl label " + where() + " " + osmMonitored + "=" + osmRegistered(t),
+			Away: true,
 		})
 	case ignored:
 		out = append(out, Muddle{
 			What: where() + " has labels " + osmMonitored + " and " + osmIgnored + ": the second one wins, and no webhook is called",
 			Fix:  "Remove label " + osmIgnored + ", or the annotation " + osmInject + ".",
+			Away: true,
 		})
 	}
 	return out
+}
+
+// osmRegistered is the name of the mesh whose webhook is registered, or else the one that the installer gives it.
+func osmRegistered(t *Target) string {
+	for _, h := range t.Namespace.Registered {
+		if h.Name != osmWebhook {
+			continue
+		}
+		requirements, _ := h.Namespaces.Requirements()
+		for k := range requirements {
+			if values := requirements[k].ValuesUnsorted(); requirements[k].Key() == osmMonitored && len(values) == 1 {
+				return values[0]
+			}
+		}
+	}
+	return "osm"
 }
 
 // osmInjects appends osm-init and the proxy (pkg/injector/patch.go).

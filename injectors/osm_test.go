@@ -51,11 +51,11 @@ func TestOSMMuddle(t *testing.T) {
 		}}},
 		"not monitored": {metaTarget(nil, nil, on, nil), []injectors.Muddle{{
 			What: "annotation openservicemesh.io/sidecar-injection asks for a proxy, but namespace shop has no label openservicemesh.io/monitored-by: no webhook is called",
-			Fix:  "Label the namespace: openservicemesh.io/monitored-by: osm",
+			Fix:  "kubectl label namespace shop openservicemesh.io/monitored-by=osm", Away: true,
 		}}},
 		"ignored": {metaTarget(on, nil, nil, map[string]string{"openservicemesh.io/monitored-by": "osm", "openservicemesh.io/ignore": "true"}), []injectors.Muddle{{
 			What: "namespace shop has labels openservicemesh.io/monitored-by and openservicemesh.io/ignore: the second one wins, and no webhook is called",
-			Fix:  "Remove label openservicemesh.io/ignore, or the annotation openservicemesh.io/sidecar-injection.",
+			Fix:  "Remove label openservicemesh.io/ignore, or the annotation openservicemesh.io/sidecar-injection.", Away: true,
 		}}},
 	} {
 		if diff := cmp.Diff(injectors.OSM().Muddle(c.target), c.want); diff != "" {

@@ -64,7 +64,7 @@ func TestAskedInTheSameWords(t *testing.T) {
 	one, two, three := fake("one", "mesh.example/inject"), fake("two", "mesh.example/inject"), fake("three", "other.example/inject")
 	all := []*injectors.Injector{one, two, three}
 	nobody := func(title string) string {
-		return "warning HF132 Pod/web: " + title + "'s injection is asked for, and nobody does it: no webhook of " + title + " is registered. Install it, or do not ask for it."
+		return "warning HF132 Pod/web: nobody does " + title + "'s injection: no webhook of " + title + " is registered. Install it, or do not ask for it."
 	}
 	for name, tt := range map[string]struct {
 		annotation string
@@ -180,7 +180,7 @@ func TestRevisions(t *testing.T) {
 			got = append(got, f.Text())
 		}
 		if tt.want != "" {
-			want = []string{"HF132 Pod/web: Mesh's injection is asked for, and nobody does it: " + tt.want}
+			want = []string{"HF132 Pod/web: nobody does Mesh's injection: " + tt.want}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

@@ -22,6 +22,9 @@ func injectionLabels() Rule {
 					continue
 				}
 				for _, m := range injector.Muddle(i.target) {
+					if m.Away && i.neglects(injector) && !i.registered(injector) && i.on(noInjector()) {
+						continue // it is not what keeps anybody away: nobody is there
+					}
 					// An injector does not know what the pod comes from.
 					i.find(nil, strings.TrimSuffix(m.What, ".")+".", strings.Replace(m.Fix, "the pod", i.annotated(), 1))
 				}

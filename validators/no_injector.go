@@ -23,17 +23,35 @@ func noInjector() Rule {
 			Fix: "Give the namespace or the pod the label that a registered webhook selects (kubectl get mutatingwebhookconfigurations -o yaml), install the injector, or do not ask.",
 		},
 		check: func(i *inspection) {
-			n := i.target.Namespace
-			if len(n.Registered) == 0 || i.target.Spec.HostNetwork {
-				return // not known; a pod on the host's network is another rule's
-			}
 			for _, injector := range i.plan.Env.Catalogue.All {
-				if i.asks(injector) && injector.Owns != nil && !i.serves(injector) && !slices.ContainsFunc(i.plan.Env.Catalogue.All, i.alsoAskedAs(injector)) {
+				if i.neglects(injector) && !(i.registered(injector) && i.keptAway(injector) && i.on(injectionLabels())) {
 					i.unserved(injector)
 				}
 			}
 		},
 	}
+}
+
+// neglects tells whether the injection is asked for and nobody does it. A pod on the host's network is another rule's, and without
+// webhooks nothing is known.
+func (i *inspection) neglects(injector *injectors.Injector) bool {
+	return len(i.target.Namespace.Registered) > 0 && !i.target.Spec.HostNetwork && i.asks(injector) && injector.Owns != nil &&
+		!i.serves(injector) && !slices.ContainsFunc(i.plan.Env.Catalogue.All, i.alsoAskedAs(injector))
+}
+
+// registered tells whether the injector has a webhook, called for the pod or not.
+func (i *inspection) registered(injector *injectors.Injector) bool {
+	return slices.ContainsFunc(i.target.Namespace.Registered, func(h *injectors.Hook) bool { return h.Injector == injector })
+}
+
+// keptAway tells whether the injector itself knows what keeps its webhooks away: another rule says so.
+func (i *inspection) keptAway(injector *injectors.Injector) bool {
+	return injector.Muddle != nil && slices.ContainsFunc(injector.Muddle(i.target), func(m injectors.Muddle) bool { return m.Away })
+}
+
+// on tells whether another rule speaks about this pod.
+func (i *inspection) on(other Rule) bool {
+	return i.config.Severity(&other.Topic) != report.Off && !i.config.Exempt(i.target, other.Code, other.Name, i.plan.Env.Now)
 }
 
 // serves tells whether the injector has acted on the pod, or will be called for it.
@@ -57,7 +75,7 @@ func speakAlike(a, b *injectors.Injector) bool {
 
 func (i *inspection) unserved(injector *injectors.Injector) {
 	if why, fix := i.unselected(injector); why != "" {
-		i.find(nil, injector.Title+"'s injection is asked for, and nobody does it: "+why+".", fix)
+		i.find(nil, "nobody does "+injector.Title+"'s injection: "+why+".", fix)
 	}
 }
 
@@ -110,7 +128,7 @@ type want struct {
 
 // misses compares the hook's selectors with the labels. A label that is there with another value is likelier to be what was meant
 // than one that is not there, a single one likelier than two, the pod's likelier than the namespace's, and one that was written
-// as an annotation likelier still.
+// as an annotation likelier still; so is a hook that the pod is labelled for itself, whatever its namespace's other pods are.
 func (i *inspection) misses(h *injectors.Hook) miss {
 	n := i.target.Namespace
 	namespace := unmet(h.Namespaces, n.Labels)
@@ -126,7 +144,7 @@ func (i *inspection) misses(h *injectors.Hook) miss {
 	if len(m.wants) == 1 {
 		m.rank += 4
 	}
-	if m.own {
+	if m.own || selects(h.Objects) {
 		m.rank++
 	}
 	if slices.ContainsFunc(m.wants, func(w want) bool { return has(m.labels, w.key) }) {
@@ -135,6 +153,14 @@ func (i *inspection) misses(h *injectors.Hook) miss {
 		m.rank++
 	}
 	return m
+}
+
+// selects tells whether only pods with a certain label are selected.
+func selects(s labels.Selector) bool {
+	requirements, _ := s.Requirements()
+	return slices.ContainsFunc(requirements, func(r labels.Requirement) bool {
+		return r.Operator() == selection.In || r.Operator() == selection.Equals || r.Operator() == selection.DoubleEquals || r.Operator() == selection.Exists
+	})
 }
 
 func has(set map[string]string, key string) bool { _, there := set[key]; return there }

@@ -65,6 +65,9 @@ func (i *inspection) unusable(key string, wrong []string) {
 		severity, happens = i.denied(reader)
 	}
 	message, fix := "annotation "+key+": "+err.Error()+"; "+happens, i.corrected(a, value, err)
+	if f := (report.Finding{Code: i.rule.Code, Object: i.name(), Message: message, Fix: fix}); len(f.Text()) > report.MaxRunes {
+		fix = strings.Replace(fix, key+": ", "", 1) // it has been named
+	}
 	if severity == report.Error && i.certainly(reader, a, wrong) {
 		i.add(i.configured(severity), nil, message, fix) // whatever else is in doubt
 		return
@@ -86,7 +89,7 @@ func (i *inspection) certainly(reader *injectors.Injector, a *injectors.Annotati
 func (i *inspection) denied(reader *injectors.Injector) (severity report.Severity, happens string) {
 	switch m := i.plan.Mesh(reader); {
 	case m != nil && m.Late && !m.Coming && !m.Again:
-		return report.Error, "the node's CNI plugin refuses to start the pod."
+		return report.Error, "the node's CNI plugin refuses the pod."
 	case reader.Marked(i.target) && (m == nil || !m.Reads()):
 		return report.Warning, tooLateFor(reader)
 	}
@@ -95,7 +98,7 @@ func (i *inspection) denied(reader *injectors.Injector) (severity report.Severit
 
 // misread says what becomes of a pod with a value that nobody refuses.
 func (i *inspection) misread(reader *injectors.Injector, a *injectors.Annotation, value string) (severity report.Severity, happens string) {
-	happens = reader.Title + " fails on it or ignores it when the pod starts."
+	happens = reader.Title + " fails on it, or ignores it."
 	m := i.plan.Mesh(reader)
 	if m == nil {
 		return report.Warning, happens
@@ -236,7 +239,7 @@ func (i *inspection) corrected(a *injectors.Annotation, value string, err error)
 	case injectors.ExcludeCIDRs, injectors.IncludeCIDRs:
 		return "Write address ranges, such as 10.96.7.7/32,192.0.2.0/24."
 	case injectors.ExcludePorts, injectors.IncludePorts, injectors.ExcludeInbound, injectors.IncludeInbound:
-		return "Write single ports, such as 8200,3306."
+		return "Write ports, such as 8200,3306."
 	case injectors.ExcludeUIDs:
 		return "Write users, such as " + a.AddUID("100", 200) + "."
 	case injectors.Opaque:
