@@ -25,16 +25,11 @@ type chapter struct {
 
 // chapters has all that explain has pages for.
 func chapters() []chapter {
-	return []chapter{{validators.Topics(), silenceRule}, {diagnose.Topics(), silenceProbe}}
+	return []chapter{{validators.Topics(), validators.Silence}, {diagnose.Topics(), silenceProbe}}
 }
 
 func silenceProbe(*report.Topic) string {
 	return "Probes change nothing and refuse nothing. serve --startup-diagnosis=off keeps all of them out of the server's log."
-}
-
-func silenceRule(t *report.Topic) string {
-	return fmt.Sprintf("For one pod: annotate it with holdfast.dev/exempt: %s, why (holdfast.dev/exempt-reason) and until when (holdfast.dev/exempt-until: "+
-		"2027-01-31). For all: rules: {%s: \"off\"} in the configuration file.", t.Code, t.Name)
 }
 
 // explained is what explain prints, of which one part is there.

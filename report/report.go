@@ -58,9 +58,19 @@ type Topic struct {
 	Code     string   // HF101; never reused
 	Name     string   // late-dialer; also the names of the rule's file and of its folder of cases
 	Severity Severity // unless configured otherwise
-	Title    string   // one line: what is wrong
-	Why      string   // what happens, and how it comes about
-	Fix      string   // how to put it right by hand
+	// Otherwise says when it is another severity, "error where ..."; empty where it never is.
+	Otherwise string
+	Title     string // one line: what is wrong
+	Why       string // what happens, and how it comes about
+	Fix       string // how to put it right by hand
+}
+
+// Severities says how bad it is: the severity, and when it is another.
+func (t *Topic) Severities() string {
+	if t.Otherwise == "" {
+		return t.Severity.String()
+	}
+	return t.Severity.String() + "; " + t.Otherwise
 }
 
 // MaxRunes is the length at which the API server cuts a warning once a response carries many of them

@@ -10,7 +10,7 @@ import (
 func cutInit() Rule {
 	return Rule{
 		Topic: report.Topic{
-			Code: "HF102", Name: "cut-init", Severity: report.Warning,
+			Code: "HF102", Name: "cut-init", Severity: report.Warning, Otherwise: "error where the container is declared in " + injectors.InitNetworkAnnotation,
 			Title: "One of the pod's own init containers starts while the network is cut",
 			Why: "Between the redirect and the start of the proxy every connection is refused. An init container that migrates a database or waits for a " +
 				"service fails there; one that only writes files does not mind, and Holdfast cannot tell the two apart.",

@@ -12,7 +12,7 @@ import (
 func proxyRace() Rule {
 	return Rule{
 		Topic: report.Topic{
-			Code: "HF103", Name: "proxy-race", Severity: report.Info,
+			Code: "HF103", Name: "proxy-race", Severity: report.Info, Otherwise: "warning where hold is wanted and cannot be added",
 			Title: "The app may start before the proxy",
 			Why: "App and proxy are started one right after the other. Until the proxy serves, the app's connections are refused: its first calls to a database or a " +
 				"cache fail, and it must retry or crash.",

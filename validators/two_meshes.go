@@ -12,7 +12,7 @@ import (
 func twoMeshes() Rule {
 	return Rule{
 		Topic: report.Topic{
-			Code: "HF105", Name: "two-meshes", Severity: report.Error,
+			Code: "HF105", Name: "two-meshes", Severity: report.Error, Otherwise: "warning where either proxy may reach its control plane",
 			Title: "Two meshes redirect the same pod",
 			Why: "Both write their rules into the pod's one network. Where neither lets the other's proxy pass, what either proxy sends ends at the other: no proxy ever reaches " +
 				"its control plane, and the pod never becomes ready. Otherwise (two proxies that run under the same ids, an exempt port) one of them gets the traffic and the other " +

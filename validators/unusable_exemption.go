@@ -16,7 +16,7 @@ import (
 func unusableExemption() Rule {
 	return Rule{
 		Topic: report.Topic{
-			Code: "HF111", Name: "unusable-exemption", Severity: report.Error,
+			Code: "HF111", Name: "unusable-exemption", Severity: report.Error, Otherwise: "warning where the value is misread, or comes too late to be read",
 			Title: "An annotation's value that the injector refuses or misreads",
 			Why: "Injectors read their lists strictly: one space, a bare address or a comma too many, and the whole pod is denied (\"invalid annotations\"), or the init " +
 				"container that reads the value fails when it runs.",

@@ -23,6 +23,11 @@ func TestPagesNameEverything(t *testing.T) {
 		if !strings.Contains(page, link) || !strings.Contains(page, heading) {
 			t.Errorf("rules: got no link %q or no heading %q", link, heading)
 		}
+		for _, want := range []string{"** Severity: " + topic.Severities() + ".\n", "\n*How to silence it.* " + validators.Silence(&topic) + "\n"} {
+			if _, rest, _ := strings.Cut(page, heading); !strings.Contains(strings.SplitN(rest, "\n## ", 2)[0], want) {
+				t.Errorf("rules: %s: got no %q", topic.Code, want)
+			}
+		}
 	}
 	if page, err = remedies(fstest.MapFS{}); err != nil {
 		t.Fatal(err)

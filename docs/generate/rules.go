@@ -15,7 +15,8 @@ func rules(root fs.FS) (string, error) {
 	p.begin("Rules", "validators.All()")
 	p.paragraph("What Holdfast can find wrong with a pod, or with the pod inside a workload. An **error** means that the pod certainly " +
 		"never becomes ready: only errors refuse, and only in namespaces in `enforce` mode. Severities can be changed, and rules " +
-		"switched off, in the [configuration](configuration.md), by code or by name.")
+		"switched off, in the [configuration](configuration.md), by code or by name. What would be an error and rests on something that is not " +
+		"known is a warning.")
 	p.paragraph("A pod is exempt from the rules (codes or names, comma separated) that its annotation `holdfast.dev/exempt` lists, and from the remedies " +
 		"that act for them; `holdfast.dev/exempt-reason` says why and `holdfast.dev/exempt-until: 2027-01-31` until when. Codes are never reused.")
 
@@ -23,7 +24,7 @@ func rules(root fs.FS) (string, error) {
 	all := validators.Topics()
 	for i := range all {
 		t := &all[i]
-		table = append(table, []string{"[" + t.Code + "](#" + anchor(t) + ")", t.Name, t.Severity.String(), t.Title})
+		table = append(table, []string{"[" + t.Code + "](#" + anchor(t) + ")", t.Name, t.Severities(), t.Title})
 	}
 	p.table(table...)
 
@@ -44,8 +45,9 @@ func anchor(t *report.Topic) string {
 
 func rule(p *page, t *report.Topic, root fs.FS) error {
 	p.heading(title(t))
-	p.paragraph("**" + sentence(t.Title) + "** Severity: " + t.Severity.String() + ".")
+	p.paragraph("**" + sentence(t.Title) + "** Severity: " + t.Severities() + ".")
 	p.paragraph(sentence(t.Why))
 	p.paragraph("*Fix:* " + sentence(t.Fix))
+	p.paragraph("*How to silence it.* " + validators.Silence(t))
 	return example(p, root, path.Join("validators", "testdata", t.Name), "Holdfast says:", "fail-example", "fail")
 }
