@@ -80,7 +80,7 @@ func istioMuddledPod(t *Target, labelled, revised bool) []Muddle {
 	injection := t.Namespace.Labels[istioInjection]
 	var out []Muddle
 	label, onPod := t.Meta.Labels[istioInject]
-	if onPod && label == "true" && labelled && injection != "enabled" {
+	if label == "true" && labelled && injection != "enabled" {
 		out = append(out, Muddle{
 			What: "label " + istioInject + "=true on the pod has no effect: " + istioInjection + "=" + injection + " on namespace " + t.Namespace.Name + " keeps every webhook away",
 			Fix:  "kubectl label namespace " + t.Namespace.Name + " " + istioInjection + "-",
@@ -99,14 +99,22 @@ func istioMuddledPod(t *Target, labelled, revised bool) []Muddle {
 			Away: labelled && injection != "enabled",
 		})
 	}
-	if !onPod && t.Annotation(istioInject) == "true" && !labelled && !revised && rev == "" && istioTakesLabel(t) {
-		out = append(out, Muddle{
-			What: "annotation " + istioInject + "=true selects no webhook: nothing is injected",
-			Fix:  "Make it a label: " + istioInject + `: "true"`,
-			Away: true,
-		})
+	if !onPod && !labelled && !revised && rev == "" && t.Annotation(istioInject) == "true" {
+		out = append(out, istioMuddledAnnotation(t)...)
 	}
 	return out
+}
+
+// istioMuddledAnnotation: an annotation selects no webhook. Where a label would not either, it is not the reason.
+func istioMuddledAnnotation(t *Target) []Muddle {
+	if !istioTakesLabel(t) {
+		return nil
+	}
+	return []Muddle{{
+		What: "annotation " + istioInject + "=true selects no webhook: nothing is injected",
+		Fix:  "Make it a label: " + istioInject + `: "true"`,
+		Away: true,
+	}}
 }
 
 // istioTakesLabel tells whether a webhook would be called for the pod if it had the label: where only revisions with names are

@@ -36,9 +36,7 @@ const (
 	kumaIPv4           = "ipv4"
 )
 
-var (
-	errKumaFamily = errors.New("not dualstack, ipv4 or ipv6")
-)
+var errKumaFamily = errors.New("not dualstack, ipv4 or ipv6")
 
 // Kuma is the injector of Kuma, and of Kong Mesh, which is the same under another name.
 //
