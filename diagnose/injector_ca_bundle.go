@@ -97,7 +97,11 @@ func (s *Subject) bundleAgain(ctx context.Context, n *neighbour) string {
 		if c.url != "" {
 			continue
 		}
-		if b, err := s.behind(ctx, c); err == nil && b.deployment != nil {
+		b, err := s.behind(ctx, c)
+		if err == nil && n.orphan(b) != "" {
+			return n.leftOver()
+		}
+		if err == nil && b.deployment != nil {
 			return fmt.Sprintf("kubectl -n %s rollout restart deploy/%s", c.namespace, b.deployment.Name) + otherwise
 		}
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 // Labels of Istio's configurations (istio/istio, manifests/charts/istio-control/istio-discovery/templates and
-// istioctl/pkg/util/common.go at release 1.30).
+// istioctl/pkg/util/common.go at eed52ebb66ad).
 const (
 	istioTag         = "istio.io/tag"
 	istioRevision    = "istio.io/rev"

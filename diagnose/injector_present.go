@@ -31,6 +31,7 @@ func injectorPresent() Probe {
 }
 
 func present(ctx context.Context, s *Subject, n *neighbour) Result {
+	var orphaned *Result
 	for _, c := range n.callees() {
 		if c.url != "" {
 			continue
@@ -44,6 +45,13 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		case abandoned(b):
 			return failed(n.leftOver(), "%s: %s is there, but no Deployment makes pods for it and it has no endpoint: the rest was removed; %s", n.who(), c, n.loss())
 		}
+		if other := n.orphan(b); other != "" && orphaned == nil {
+			r := warn(n.leftOver(), "%s: %s leads to revision %s, which does not look after this configuration: it is left over, and nobody renews its CA", n.who(), c, other)
+			orphaned = &r
+		}
+	}
+	if orphaned != nil {
+		return *orphaned
 	}
 	return passed("%s; %s", n.who(), n.policy())
 }
@@ -53,6 +61,19 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 func abandoned(b *backing) bool {
 	return len(b.service.Spec.Selector) > 0 && b.service.Spec.Type != corev1.ServiceTypeExternalName &&
 		b.deployment == nil && b.unread == nil && len(b.ready)+len(b.waiting) == 0
+}
+
+// orphan returns the revision of the istiod that is called where the configuration is of another one: istiod puts its CA into
+// configurations of its own revision alone (istio/istio, pkg/webhooks/webhookpatch.go at eed52ebb66ad).
+func (n *neighbour) orphan(b *backing) string {
+	if n.title != "Istio" || !n.entries[0].Mutating || b.deployment == nil {
+		return ""
+	}
+	own, theirs := n.entries[0].Labels[istioRevision], b.deployment.Spec.Template.Labels[istioRevision]
+	if own == "" || own == theirs {
+		return ""
+	}
+	return theirs
 }
 
 // leftOver says what to do about a configuration of something that is gone.

@@ -304,6 +304,9 @@ func TestInjectors(t *testing.T) {
 		{"a tag of a revision that is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.config.Labels["istio.io/tag"], w.left = "prod", []string{"service", "deployment", "slice"}
 		}, []string{"HF231 failed: istioctl tag set prod --revision REVISION --overwrite", "HF231 failed: tag prod of revision default"}},
+		{"of a revision that nobody looks after", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
+		}, []string{"HF231 warning: Service istio-system/istiod leads to revision canary, which does not look after this configuration"}},
 		{"at rest, and the tag is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			for i := range w.config.Webhooks {
 				never := &metav1.LabelSelector{MatchLabels: map[string]string{"istio.io/deactivated": "never-match"}}

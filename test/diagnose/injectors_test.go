@@ -25,7 +25,8 @@ const (
 	istioMutating   = "MutatingWebhookConfiguration/istio-sidecar-injector"
 	istioValidating = "ValidatingWebhookConfiguration/istio-validator-istio-system"
 	// stale is a configuration of a revision that nobody looks after, so that faults in it stay.
-	stale = "MutatingWebhookConfiguration/istio-sidecar-injector-stale"
+	stale    = "MutatingWebhookConfiguration/istio-sidecar-injector-stale"
+	orphaned = "HF231 " + stale + " warning: Service istio-system/istiod leads to revision default, which does not look after this configuration"
 )
 
 // TestInjectors goes through the faults of a neighbour with the real istiod, in a network of its own behind its Service. The
@@ -228,7 +229,7 @@ func (n *neighbour) leftover(t *testing.T) {
 
 func (n *neighbour) noBundle(t *testing.T) {
 	n.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = nil })
-	n.settle(t, n.subject(t, true), "HF235 "+stale+" failed: all 2 entries have no caBundle", "HF235 "+stale+" failed: rollout restart deploy/istiod")
+	n.settle(t, n.subject(t, true), orphaned, "HF235 "+stale+" failed: all 2 entries have no caBundle", "HF235 "+stale+" failed: kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-stale")
 }
 
 // otherBundle is seen from inside by what istiod presents, and by the API server's own words from elsewhere.
@@ -238,8 +239,8 @@ func (n *neighbour) otherBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = other.CABundle })
-	n.settle(t, n.subject(t, true), "HF236 "+stale+" failed: the certificate that it presents is not trusted (x509: unknown authority): all 2 entries have the caBundle of another CA")
-	n.settle(t, n.subject(t, false),
+	n.settle(t, n.subject(t, true), orphaned, "HF236 "+stale+" failed: the certificate that it presents is not trusted (x509: unknown authority): all 2 entries have the caBundle of another CA")
+	n.settle(t, n.subject(t, false), orphaned,
 		"HF236 "+istioMutating+" unknown: ", "HF236 "+istioValidating+" unknown: ", "HF236 "+stale+" unknown: ",
 		"HF238 "+stale+" failed: the API server does not accept the certificate", "HF238 "+stale+" failed: x509: certificate signed by unknown authority")
 }
@@ -260,7 +261,7 @@ func (n *neighbour) noPort(t *testing.T) {
 		port := int32(8443)
 		w.ClientConfig.Service.Port = &port
 	})
-	n.settle(t, n.subject(t, true), "HF233 "+stale+" failed: calls port 8443 of Service istio-system/istiod, which has only 15010, 15012, 443, 15014")
+	n.settle(t, n.subject(t, true), orphaned, "HF233 "+stale+" failed: calls port 8443 of Service istio-system/istiod, which has only 15010, 15012, 443, 15014")
 }
 
 func (n *neighbour) duplicate(t *testing.T) {
@@ -268,7 +269,7 @@ func (n *neighbour) duplicate(t *testing.T) {
 		w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"istio-injection": "enabled"}}
 		w.ObjectSelector = nil
 	})
-	n.settle(t, n.subject(t, true), "HF237 "+stale+" warning: namespace meshed are sent to mutatingwebhookconfiguration/istio-sidecar-injector as well")
+	n.settle(t, n.subject(t, true), orphaned, "HF237 "+stale+" warning: namespace meshed are sent to mutatingwebhookconfiguration/istio-sidecar-injector as well")
 }
 
 // firewall has istiod's machine treat connections to 15017 so; it is gone at the end of the test, or when the function is called.
