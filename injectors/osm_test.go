@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"holdfast.dev/holdfast/injectors"
 )
@@ -34,6 +35,12 @@ func TestOSMAsked(t *testing.T) {
 func TestOSMMuddle(t *testing.T) {
 	t.Parallel()
 	on := map[string]string{osmInject: "enabled"}
+	selector, err := labels.Parse("openservicemesh.io/monitored-by=prod,!openservicemesh.io/ignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := metaTarget(on, nil, nil, nil)
+	named.Namespace.Registered = []*injectors.Hook{{Name: "other", Namespaces: labels.Everything()}, {Name: "osm-inject.k8s.io", Namespaces: selector}}
 	monitored := map[string]string{"openservicemesh.io/monitored-by": "osm"}
 	for name, c := range map[string]struct {
 		target *injectors.Target
@@ -52,6 +59,10 @@ func TestOSMMuddle(t *testing.T) {
 		"not monitored": {metaTarget(nil, nil, on, nil), []injectors.Muddle{{
 			What: "annotation openservicemesh.io/sidecar-injection asks for a proxy, but namespace shop has no label openservicemesh.io/monitored-by: no webhook is called",
 			Fix:  "kubectl label namespace shop openservicemesh.io/monitored-by=osm", Away: true,
+		}}},
+		"not monitored by a mesh of another name": {named, []injectors.Muddle{{
+			What: "annotation openservicemesh.io/sidecar-injection asks for a proxy, but namespace shop has no label openservicemesh.io/monitored-by: no webhook is called",
+			Fix:  "kubectl label namespace shop openservicemesh.io/monitored-by=prod", Away: true,
 		}}},
 		"ignored": {metaTarget(on, nil, nil, map[string]string{"openservicemesh.io/monitored-by": "osm", "openservicemesh.io/ignore": "true"}), []injectors.Muddle{{
 			What: "namespace shop has labels openservicemesh.io/monitored-by and openservicemesh.io/ignore: the second one wins, and no webhook is called",
