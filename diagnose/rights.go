@@ -24,7 +24,7 @@ func rights() Probe {
 		Inside: true,
 		ask: func(ctx context.Context, s *Subject) Result {
 			wanted := s.rights(ctx)
-			var missing []string
+			var missing, blunt []string
 			for i := range wanted {
 				w := &wanted[i]
 				review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &w.ResourceAttributes}}
@@ -32,10 +32,19 @@ func rights() Probe {
 				if err != nil {
 					return cannot(fmt.Errorf("ask what we may do: %w", err))
 				}
-				if !answer.Status.Allowed {
+				switch {
+				case answer.Status.Allowed:
+				case w.why == ofMesh:
+					blunt = append(blunt, w.String())
+				default:
 					missing = append(missing, w.String())
 				}
 			}
+			if len(missing) == 0 && len(blunt) > 0 {
+				return warn("Add the component of the mesh on top of the layer that sets the namespace (manifests/components), and apply again.",
+					"what a mesh will do to a pod is not foretold, %s missing: %s", plural(len(blunt), "right"), strings.Join(blunt, "; "))
+			}
+			missing = append(missing, blunt...)
 			if len(missing) > 0 {
 				return failed("Apply the RBAC of the manifests again (manifests/base/rbac.yaml).", "%s missing: %s", plural(len(missing), "right"), strings.Join(missing, "; "))
 			}
@@ -43,6 +52,9 @@ func rights() Probe {
 		},
 	}
 }
+
+// ofMesh is what the rights are for without which Holdfast foretells less.
+const ofMesh = "settings of the mesh"
 
 // right is one thing that the server does.
 type right struct {
@@ -107,7 +119,7 @@ func (s *Subject) rights(ctx context.Context) []right {
 	namespaces, _ := s.Namespaces(ctx)
 	for i := range namespaces {
 		if name := namespaces[i].Name; slices.Contains(s.Server.MeshNamespaces, name) {
-			add("settings of the mesh", "", "configmaps", name, "", "list", "watch")
+			add(ofMesh, "", "configmaps", name, "", "list", "watch")
 		}
 	}
 	return out

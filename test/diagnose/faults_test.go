@@ -250,7 +250,8 @@ func faults() []fault {
 			t.Helper()
 			firewall(t, s, "reject with tcp reset")
 		}},
-		{name: "rights missing", causes: []string{"HF214 unknown", "HF218 failed"}, names: "HF218", says: "list endpointslices.discovery.k8s.io (diagnosis)",
+		{
+			name: "rights missing", causes: []string{"HF214 unknown", "HF218 failed"}, names: "HF218", says: "list endpointslices.discovery.k8s.io (diagnosis)",
 			server: []string{"HF211 unknown", "HF214 unknown", "HF218 failed"}, does: func(t *testing.T, s *suite) {
 				t.Helper()
 				role, err := s.client.RbacV1().ClusterRoles().Get(t.Context(), "holdfast", metav1.GetOptions{})
@@ -263,6 +264,7 @@ func faults() []fault {
 				}
 				_, err = s.client.RbacV1().ClusterRoles().Update(t.Context(), role, metav1.UpdateOptions{})
 				check(t, err)
-			}},
+			},
+		},
 	}
 }

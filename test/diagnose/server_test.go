@@ -67,7 +67,7 @@ func TestPods(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"√ HF201 the server listens on its port: port 9443 accepts connections", "√ HF213 the pods of Holdfast are in no mesh: 1 pods"} {
+	for _, want := range []string{"√ HF201 the server listens on its port: port 9443 accepts connections", "√ HF213 the pods of Holdfast are in no mesh: 1 pod"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("got no %q in\n%s", want, out)
 		}
@@ -188,8 +188,7 @@ func (s *suite) logged(t *testing.T, words string) {
 	t.Helper()
 	deadline := time.Now().Add(40 * time.Second)
 	for {
-		log, err := os.ReadFile(s.installation.LogPath())
-		check(t, err)
+		log := s.log(t)
 		if since := log[max(0, bytes.LastIndex(log, []byte(`"msg":"starting"`))):]; bytes.Contains(since, []byte(words)) {
 			return
 		}
@@ -198,4 +197,11 @@ func (s *suite) logged(t *testing.T, words string) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+func (s *suite) log(t *testing.T) []byte {
+	t.Helper()
+	log, err := os.ReadFile(s.installation.LogPath())
+	check(t, err)
+	return log
 }
