@@ -9,7 +9,7 @@ func (t *Target) Restarts() bool {
 }
 
 // Holdable tells whether hold can do its work on the pod, and no harm: a native sidecar does not need it, a lifecycle of the
-// mesh's own replaces it, a proxy that is not restarted makes it a trap, and an injector that reads the first container
+// mesh's or the pod's own replaces it, a proxy that is not restarted makes it a trap, and an injector that reads the first container
 // would find the proxy there.
 func (p *Plan) Holdable(m *Mesh) bool {
 	switch {

@@ -97,7 +97,7 @@ func cell(c matrix.Cell) string {
 	switch {
 	case c.Without == matrix.Works:
 		return "works"
-	case c.Without == matrix.Unsure:
+	case c.Without == matrix.Unsure, c.With == matrix.Unsure:
 		return "unknown"
 	case c.With == matrix.Stuck:
 		return "**refused**"

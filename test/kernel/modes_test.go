@@ -101,7 +101,7 @@ func TestModes(t *testing.T) {
 		"linkerd, native":      "linkerd-init linkerd-proxy* migrate / app",
 		"linkerd, cni, native": "linkerd-network-validator linkerd-proxy* migrate / app",
 		"osm":                  "migrate osm-init / app envoy",
-		"trafficdirector":      "migrate istio-init td-bootstrap-writer / app envoy",
+		"trafficdirector":      "migrate td-bootstrap-writer istio-init / app envoy",
 	}
 	plain := plainPod()
 	before := plain.DeepCopy()

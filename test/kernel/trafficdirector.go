@@ -14,9 +14,8 @@ const trafficDirectorProxy = "envoy"
 // trafficDirector is played by Istio's program: its installer has the name, and takes the arguments, of Istio's. What
 // tells its pods from Istio's is the proxy: envoy, and not istio-proxy. It has no node plugin and no native sidecar.
 //
-// Source: the README of Google's injector, as published, for the annotations and their defaults; Google's "Options for
-// Google Kubernetes Engine Pod setup with automatic Envoy injection". The names of the containers and the full arguments of
-// the installer are unverified.
+// Source: Google's bundle td-sidecar-injector-xdsv3, as published by a user (shrishrimalm/TrafficDirector at a3d972c45e,
+// specs/01-configmap.yaml): the template, its order and the arguments.
 func trafficDirector() mesh {
 	return mesh{
 		name: "trafficdirector",
@@ -50,8 +49,8 @@ func injectTrafficDirector(_ Mode, pod *corev1.Pod, exempt Exempt) {
 		args = append(args, "-o", ports)
 	}
 	appendInit(pod,
+		corev1.Container{Name: "td-bootstrap-writer", SecurityContext: user(1323, 1323)},
 		corev1.Container{Name: istioInstaller, Args: args, SecurityContext: administrator()},
-		corev1.Container{Name: "td-bootstrap-writer"},
 	)
 	appendMain(pod, corev1.Container{Name: trafficDirectorProxy, SecurityContext: user(1337, -1)})
 }

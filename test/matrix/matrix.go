@@ -1,7 +1,7 @@
 // Package matrix pairs every mode of every mesh with every agent that dials while the pod starts, in both orders of their
 // webhooks' names, and says of each pair whether the pod starts and what Holdfast does about it. docs/matrix.md is printed
-// from it; its test holds it against an independent statement of the walk, against the pods as the injectors make them, and
-// against the kernel.
+// from it; its tests hold it against an independent statement of the walk, against the pods as the injectors make them, and
+// against the kernel, follow the advice of its refusals, and judge it as every kind of workload.
 //
 // What a pair is made of lies in the injectors' folders of cases, in files named matrix.yaml: a mesh lists its modes, an
 // agent the ways in which it is asked for. An injector without such a file has no part in the matrix.

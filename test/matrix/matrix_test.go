@@ -67,7 +67,7 @@ func TestPairs(t *testing.T) {
 			}
 			k.holds(t, p, alone, want)
 
-			helped, remedies := enforced(t, p, c)
+			helped, remedies := enforced(t, p, c, p.Pod())
 			got := seen(t, p, c, helped)
 			k.holds(t, p, helped, got)
 			if cell.Without == matrix.Unsure {
@@ -135,6 +135,7 @@ func meshed(t *testing.T, p matrix.Pair, pod *corev1.Pod) *corev1.Pod {
 		return pod
 	}
 	mode := kernel.Mode{Mesh: strings.ReplaceAll(p.Mode.Injector, "-", ""), CNI: p.Mode.CNI, Native: p.Mode.Native, Variant: p.Mode.Variant}
+	mode.Native = mode.Native || i.Native != "" && pod.Annotations[i.Native] == "true"
 	before := len(pod.Spec.InitContainers)
 	pod = mode.Inject(pod, exempt)
 	if first {
@@ -191,7 +192,7 @@ func dialing(p matrix.Pair, pod *corev1.Pod) *corev1.Pod {
 }
 
 // enforced is the pod as it comes out of the whole chain with Holdfast in it, called first and once more.
-func enforced(t *testing.T, p matrix.Pair, c *cases.Case) (*corev1.Pod, []string) {
+func enforced(t *testing.T, p matrix.Pair, c *cases.Case, pod *corev1.Pod) (*corev1.Pod, []string) {
 	t.Helper()
 	var remedies []string
 	call := func(pod *corev1.Pod) *corev1.Pod {
@@ -222,7 +223,7 @@ func enforced(t *testing.T, p matrix.Pair, c *cases.Case) (*corev1.Pod, []string
 		}
 		return patched
 	}
-	return call(injected(t, p, call(p.Pod()))), remedies
+	return call(injected(t, p, call(pod))), remedies
 }
 
 func marshal(t *testing.T, pod *corev1.Pod) []byte {
