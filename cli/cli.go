@@ -45,6 +45,7 @@ func newRoot() *cobra.Command {
 		Long: `Holdfast works out in what order a pod's containers will start and who can reach the network at each step. It puts right
 what it can, and refuses, with one clear sentence, a pod that would hang in Init.`,
 		Example: `  holdfast serve --config holdfast.yaml   # the admission webhook, inside a cluster
+  holdfast diagnose                       # does the API server reach it, and the injectors?
   holdfast version`,
 		SilenceUsage:  true,
 		SilenceErrors: true,

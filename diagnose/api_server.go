@@ -3,6 +3,7 @@ package diagnose
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -16,8 +17,14 @@ func apiServer() Probe {
 			Fix:   "Look at the API server, and at what lies between: the address in the kubeconfig, a network policy for egress, a proxy in the environment.",
 		},
 		ask: func(ctx context.Context, s *Subject) Result {
-			answer, err := s.Raw(ctx, "/version")
-			if err != nil {
+			// Shorter than the patience with a probe: silence is an answer too, and the cause of everything after it.
+			asking, cancel := context.WithTimeout(ctx, usual-time.Second)
+			defer cancel()
+			answer, err := s.Raw(asking, "/version")
+			switch {
+			case err != nil && asking.Err() != nil:
+				return failed("kubectl get --raw /readyz --request-timeout=5s", "no answer within %s: something in between drops the packets, or it hangs", round(usual-time.Second))
+			case err != nil:
 				return failed("kubectl get --raw /readyz", "%v", err)
 			}
 			var version struct {

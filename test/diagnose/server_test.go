@@ -32,30 +32,63 @@ func TestServerDown(t *testing.T) {
 	}
 }
 
-// TestAPIServerDown: nothing else can be told, and that is said at once.
+// TestAPIServerDown: nothing else can be told, and that is said at once, or as soon as patience allows.
 func TestAPIServerDown(t *testing.T) {
 	s := shared
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	down, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
 	check(t, err)
-	closed := l.Addr().String()
-	check(t, l.Close())
-	config, err := clientcmd.LoadFromFile(s.cluster.Kubeconfig())
+	check(t, down.Close())
+	hung, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback: it accepts, and says nothing
 	check(t, err)
-	for _, c := range config.Clusters {
-		c.Server = "https://" + closed
+	t.Cleanup(func() { _ = hung.Close() })
+	for _, c := range []struct {
+		name, address, says string
+	}{
+		{"down", down.Addr().String(), "connection refused"},
+		{"hung", hung.Addr().String(), "no answer within 4 s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config, err := clientcmd.LoadFromFile(s.cluster.Kubeconfig())
+			check(t, err)
+			for _, cluster := range config.Clusters {
+				cluster.Server = "https://" + c.address
+			}
+			path := filepath.Join(t.TempDir(), "kubeconfig")
+			check(t, clientcmd.WriteToFile(*config, path))
+			began := time.Now()
+			r := s.diagnose(t, "--kubeconfig", path, "--namespace", ns, "--service-name", "holdfast")
+			if got := causes(r); len(got) != 1 || got[0] != "HF204 failed" {
+				t.Errorf("got %v, want HF204 failed alone\n%s", got, text(r))
+			}
+			if got := line(r, "HF204").Message; !strings.Contains(got, c.says) {
+				t.Errorf("got %q, want %q in it", got, c.says)
+			}
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("it took %s, want at most 15 s", took)
+			}
+		})
 	}
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	check(t, clientcmd.WriteToFile(*config, path))
-	r := s.diagnose(t, "--kubeconfig", path, "--namespace", ns, "--service-name", "holdfast")
-	if got := causes(r); len(got) != 1 || got[0] != "HF204 failed" {
-		t.Errorf("got %v, want HF204 failed alone\n%s", got, text(r))
+}
+
+// TestStranger: somebody with no rights at all is told which one is missing, and nothing is blamed.
+func TestStranger(t *testing.T) {
+	s := shared
+	s.healthy(t)
+	config, err := s.cluster.ConfigFor("stranger")
+	check(t, err)
+	path, err := s.cluster.WriteKubeconfig("stranger", config, nil)
+	check(t, err)
+	r := s.diagnose(t, "--kubeconfig", path)
+	for _, c := range causes(r) {
+		if !strings.HasSuffix(c, " unknown") {
+			t.Errorf("got %s from somebody who may ask nothing", c)
+		}
 	}
-	if got := line(r, "HF204").Message; !strings.Contains(got, "connection refused") {
-		t.Errorf("got %q, want the reason in it", got)
+	if got, want := line(r, "HF206").Message, `a right is missing: list mutatingwebhookconfigurations`; !strings.Contains(got, want) {
+		t.Errorf("HF206: got %q, want %q in it", got, want)
 	}
-	if r.Seconds > 15 {
-		t.Errorf("it took %.1f s, want at most 15", r.Seconds)
-	}
+	t.Log(text(r))
 }
 
 // TestPods: the server's report is read through the API server, from a pod, and the pods are looked at.
