@@ -46,6 +46,7 @@ type Result struct {
 	Message string // what was seen: one clause in the present tense
 	Fix     string // what to do next: an imperative with the line to paste; several lines where there are several steps
 	cause   string // as Line.Cause, for answers that were given elsewhere
+	denied  bool   // a right of whoever asked is missing
 }
 
 // The ways to answer.

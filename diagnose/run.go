@@ -211,7 +211,11 @@ func (r *runner) ask(ctx context.Context, j *job) {
 			answered <- subject.fromServer(ctx, j.probe)
 			return
 		}
-		answered <- j.probe.ask(ctx, &subject)
+		answer := j.probe.ask(ctx, &subject)
+		if answer.denied && subject.Server == nil && subject.About == nil {
+			answer = subject.elsewise(ctx, j.probe, answer)
+		}
+		answered <- answer
 	}()
 	select {
 	case answer := <-answered:

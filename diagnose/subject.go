@@ -101,6 +101,19 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	return Result{State: l.State, Message: l.Message, Fix: l.Fix, cause: l.Cause}
 }
 
+// elsewise is the server's answer where whoever asks may not look: the server may.
+func (s *Subject) elsewise(ctx context.Context, p *Probe, mine Result) Result {
+	r, err := s.serverReport(ctx)
+	if err != nil {
+		return mine
+	}
+	l := r.line(p.Code, "")
+	if l == nil || l.State == Unknown {
+		return mine
+	}
+	return Result{State: l.State, Message: strings.TrimSpace(l.Message + " (says the server)"), Fix: l.Fix, cause: l.Cause}
+}
+
 func (s *Subject) serverReport(ctx context.Context) (*Report, error) {
 	if s.ServerReport == nil {
 		return nil, errors.New("nobody knows where the server is")

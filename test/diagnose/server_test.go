@@ -71,7 +71,8 @@ func TestAPIServerDown(t *testing.T) {
 	}
 }
 
-// TestStranger: somebody with no rights at all is told which one is missing, and nothing is blamed.
+// TestStranger: somebody with no rights at all gets the answers of the server, and where there is none is told which right is
+// missing; nothing is blamed.
 func TestStranger(t *testing.T) {
 	s := shared
 	s.healthy(t)
@@ -80,6 +81,13 @@ func TestStranger(t *testing.T) {
 	path, err := s.cluster.WriteKubeconfig("stranger", config, nil)
 	check(t, err)
 	r := s.diagnose(t, "--kubeconfig", path)
+	if got, want := line(r, "HF215").Message, "answered both calls (this proves one API server and one replica) (says the server)"; !strings.Contains(got, want) {
+		t.Errorf("HF215: got %q, want %q in it", got, want)
+	}
+	if got := causes(r); len(got) > 0 && got[0] < "HF220" {
+		t.Errorf("got %v about ourselves, want the server's answers", got)
+	}
+	r = s.diagnose(t, "--kubeconfig", path, "--server=", "--namespace", ns)
 	for _, c := range causes(r) {
 		if !strings.HasSuffix(c, " unknown") {
 			t.Errorf("got %s from somebody who may ask nothing", c)
