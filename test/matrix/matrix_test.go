@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -320,11 +322,13 @@ func (j *judge) holds(t *testing.T, p matrix.Pair, pod *corev1.Pod, want matrix.
 	}
 	const dialer = "dialer"
 	pod = anonymous(p, pod, dialer)
-	key := p.Agent.To.String() + fmt.Sprint(p.Agent.Named) + string(marshal(t, pod))
+	text := string(marshal(t, pod))
+	to := destinations(p, text)
+	key := fmt.Sprint(to) + text
 	j.mutex.Lock()
 	play, ok := j.played[key]
 	if !ok {
-		play = sync.OnceValues(func() (matrix.Verdict, error) { return j.play(t, p, pod, dialer) })
+		play = sync.OnceValues(func() (matrix.Verdict, error) { return j.play(t, p, pod, dialer, to) })
 		j.played[key] = play
 	}
 	j.mutex.Unlock()
@@ -346,14 +350,23 @@ func unmarked(p matrix.Pair) bool {
 	return p.Agent.Drops && !p.AgentFirst && p.Mode.CNI && p.Mode.ByMark && p.Mode.Redirects()
 }
 
-func (j *judge) play(t *testing.T, p matrix.Pair, pod *corev1.Pod, dialer string) (matrix.Verdict, error) {
+// destinations are the agent's: the same for all agents where the pod does not mention the agent's own address or port.
+func destinations(p matrix.Pair, pod string) []kernel.Destination {
+	to := p.Agent.To
+	if !strings.Contains(pod, to.Addr().String()) && !strings.Contains(pod, strconv.Itoa(int(to.Port()))) {
+		to = netip.MustParseAddrPort("10.96.99.99:7999")
+	}
+	out := []kernel.Destination{{Addr: to.Addr(), Port: to.Port()}}
+	if p.Agent.Named {
+		out = append(out, kernel.Nameserver())
+	}
+	return out
+}
+
+func (j *judge) play(t *testing.T, p matrix.Pair, pod *corev1.Pod, dialer string, to []kernel.Destination) (matrix.Verdict, error) {
 	results, err := j.rig.Play(t.Context(), pod, func(container string) []kernel.Destination {
 		if container != dialer {
 			return nil
-		}
-		to := []kernel.Destination{{Addr: p.Agent.To.Addr(), Port: p.Agent.To.Port()}}
-		if p.Agent.Named {
-			to = append(to, kernel.Nameserver())
 		}
 		return to
 	}, kernel.InNamespace(&corev1.Namespace{ObjectMeta: p.Mode.Namespace}))
@@ -385,10 +398,13 @@ func anonymous(p matrix.Pair, pod *corev1.Pod, name string) *corev1.Pod {
 	delete(pod.Annotations, mutators.AppliedAnnotation)
 	list := pod.Spec.InitContainers
 	for i := range list {
-		if c := &list[i]; c.Name == p.Agent.Dialer() {
+		switch c := &list[i]; {
+		case c.Name == p.Agent.Dialer():
 			*c = corev1.Container{Name: name, SecurityContext: c.SecurityContext}
-		} else if c.Name == matrix.Own {
+		case c.Name == matrix.Own:
 			*c = corev1.Container{Name: c.Name}
+		case p.Agent.Brings != nil && c.Name == p.Agent.Brings.Name:
+			*c = corev1.Container{Name: "brought"}
 		}
 	}
 	return pod
