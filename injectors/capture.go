@@ -144,14 +144,28 @@ func (c *Capture) identity(uid, gid int64) bool {
 // LetsUser tells whether the redirect lets all processes of the user pass.
 func (c *Capture) LetsUser(uid int64) bool { return c.identity(uid, NoID) }
 
-// connects tells whether a rule for users lets a process connect to the port.
-func (c *Capture) connects(uid int64, port uint16) bool {
-	return slices.ContainsFunc(c.Users, func(u Users) bool { return !u.NoTCP && u.let(uid, port) })
+// connects tells whether a rule for users lets a process connect to the port: who its user is only the image may know.
+func (c *Capture) connects(uid int64, port uint16) Tri {
+	return c.rules(uid, port, func(u *Users) bool { return !u.NoTCP })
 }
 
 // asks tells whether a rule for users lets a process ask for names.
-func (c *Capture) asks(uid int64) bool {
-	return slices.ContainsFunc(c.Users, func(u Users) bool { return !u.NoUDP && u.let(uid, 53) })
+func (c *Capture) asks(uid int64) Tri {
+	return c.rules(uid, 53, func(u *Users) bool { return !u.NoUDP })
+}
+
+func (c *Capture) rules(uid int64, port uint16, about func(*Users) bool) Tri {
+	answer := No
+	for i := range c.Users {
+		switch u := &c.Users[i]; {
+		case !about(u):
+		case uid == NoID && u.let(u.First, port):
+			answer = Unknown
+		case u.let(uid, port):
+			return Yes
+		}
+	}
+	return answer
 }
 
 // passes tells whether a process with these ids is let through, whatever it connects to: by the interface that it would leave
@@ -164,7 +178,7 @@ func (c *Capture) passes(uid, gid int64) Tri {
 	switch {
 	case group == Yes || leaves == Yes:
 		return Yes
-	case group == Unknown || leaves == Unknown:
+	case group == Unknown || leaves == Unknown || uid == NoID && slices.ContainsFunc(c.Users, func(u Users) bool { return u.plain() }):
 		return Unknown
 	}
 	return No
@@ -204,9 +218,12 @@ func (c *Capture) outside(gid int64) Tri {
 // (istio, tools/istio-iptables/pkg/capture/run.go at 1.31): excluded interfaces, excluded ports, identities, groups, excluded
 // addresses, included ports, included addresses.
 func (c *Capture) takes(uid, gid int64, to Endpoint) Tri {
-	passes := c.passes(uid, gid)
-	if passes == Yes || portIn(c.ExcludePorts, to.Port) || c.connects(uid, to.Port) {
+	passes, connects := c.passes(uid, gid), c.connects(uid, to.Port)
+	if passes == Yes || portIn(c.ExcludePorts, to.Port) || connects == Yes {
 		return No
+	}
+	if connects == Unknown {
+		passes = Unknown
 	}
 	if taken := c.takesTo(to); taken != Yes || passes == No {
 		return taken
@@ -291,11 +308,12 @@ func (c *Capture) takesAny(to Endpoint) Tri {
 
 // names tells whether a process with these ids can resolve names while the redirect is there and the proxy is not.
 func (c *Capture) names(uid, gid int64, p *Plan) Tri {
-	if !c.DNS || portIn(c.ExcludePorts, 53) && !c.DNSFirst || c.asks(uid) {
+	asks := c.asks(uid)
+	if !c.DNS || portIn(c.ExcludePorts, 53) && !c.DNSFirst || asks == Yes {
 		return Yes
 	}
 	passes := c.passes(uid, gid)
-	if passes == No && c.DNSFirst && slices.ContainsFunc(c.Exclude, p.servesNames) {
+	if passes == No && (asks == Unknown || c.DNSFirst && slices.ContainsFunc(c.Exclude, p.servesNames)) {
 		return Unknown
 	}
 	return passes

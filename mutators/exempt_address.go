@@ -14,7 +14,7 @@ func exemptAddress() Remedy {
 		Title: "The dialer's destination leaves the redirect: a Service's ClusterIP, a literal address, or the configured ranges.",
 		Never: "where nobody will read the annotation any more, where the destination's address is not known, where its name could not be resolved all the same, and on values that do not parse.",
 		act: func(d *draft) {
-			for i := range d.plan.Inits {
+			for i := 0; i < len(d.plan.Inits); i++ { // a plan that is kept may be shorter
 				d.exemptDialer(i, injectors.ExcludeCIDRs, d.addresses)
 			}
 		},
@@ -49,7 +49,7 @@ func (d *draft) exemptDialer(i int, means injectors.Meaning, with entries) {
 	}
 	c := change{annotation: a.Key, value: value}
 	var plan *injectors.Plan
-	if d.readable(m) {
+	if d.readable(m) && !d.imagined {
 		plan = d.after(c)
 	} else {
 		plan = d.plan.Exempted(m.Injector, a, value)

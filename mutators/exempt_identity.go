@@ -12,7 +12,7 @@ func exemptIdentity() Remedy {
 		Title: "The dialer alone leaves the redirect: its user joins the mesh's list of users, or it runs in the proxy's group. The narrowest exemption there is, and one that frees names too.",
 		Never: "unless switched on; in the proxy's group never the user's own containers; where the redirect knows neither users nor groups.",
 		act: func(d *draft) {
-			for i := range d.plan.Inits {
+			for i := 0; i < len(d.plan.Inits); i++ { // a plan that is kept may be shorter
 				d.exemptDialer(i, injectors.ExcludeUIDs, users)
 				d.joinProxy(i)
 			}

@@ -12,7 +12,7 @@ func exemptPort() Remedy {
 		Title: "The dialer's port leaves the redirect, for every destination and for the app too.",
 		Never: "unless switched on; never ports 53, 80 and 443.",
 		act: func(d *draft) {
-			for i := range d.plan.Inits {
+			for i := 0; i < len(d.plan.Inits); i++ { // a plan that is kept may be shorter
 				d.exemptDialer(i, injectors.ExcludePorts, d.ports)
 			}
 		},

@@ -13,7 +13,7 @@ func hold() Remedy {
 		Never: "on native sidecars, on pods that do not restart their containers (Jobs), under a lifecycle of the mesh's own, where another injector " +
 			"reads the first container, where the pod decides for itself, and on a template whose annotation is there already.",
 		act: func(d *draft) {
-			for i := range d.plan.Meshes {
+			for i := 0; i < len(d.plan.Meshes); i++ { // a plan that is kept may have fewer
 				d.hold(&d.plan.Meshes[i])
 			}
 		},

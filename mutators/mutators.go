@@ -90,6 +90,9 @@ type draft struct {
 	when    When
 	horizon injectors.Horizon
 
+	// imagined tells that the plan shows what the target does not have: a plan made of the target would lose it.
+	imagined bool
+
 	name    string // of the remedy that acts
 	patch   Patch
 	applied []string
@@ -185,6 +188,8 @@ func (d *draft) keep(plan *injectors.Plan, changes ...change) {
 			// This will happen to the pods. Their containers are not in the template; their annotations might be.
 			if c.annotation != "" {
 				t = apply(t, c)
+			} else {
+				d.imagined = true
 			}
 			continue
 		}

@@ -12,7 +12,7 @@ func startFirst() Remedy {
 		Title: "The dialer starts before the redirect: its injector's own switch.",
 		Never: "under CNI (it cures nothing there, and breaks what a native sidecar had cured), where the mode of the mesh is in doubt, and where a second pass will see the finished pod.",
 		act: func(d *draft) {
-			for i := range d.plan.Inits {
+			for i := 0; i < len(d.plan.Inits); i++ { // a plan that is kept may be shorter
 				if d.startFirst(i) {
 					return
 				}

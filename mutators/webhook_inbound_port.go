@@ -13,7 +13,7 @@ func webhookInboundPort() Remedy {
 		Never: "unless switched on; where the mesh cannot exempt a single inbound port, where nobody will read the annotation any more, where it would " +
 			"replace a list that is not known, and on values that do not parse.",
 		act: func(d *draft) {
-			for i := range d.plan.Meshes {
+			for i := 0; i < len(d.plan.Meshes); i++ { // a plan that is kept may have fewer
 				d.letPass(i, injectors.ExcludeInbound, d.called)
 			}
 		},

@@ -231,12 +231,12 @@ func (i *inspection) calledBefore(one, other *injectors.Injector) bool {
 	return true
 }
 
-// goNative adds to advice the annotation that makes the mesh's proxy a native sidecar, where there is one.
-func (i *inspection) goNative(m *injectors.Mesh, advice string) string {
+// orNative adds to advice the annotation that makes the mesh's proxy a native sidecar, where there is one.
+func (i *inspection) orNative(m *injectors.Mesh, advice string) string {
 	if m.Injector.Native == "" {
 		return advice + "."
 	}
-	return advice + ": annotate " + i.annotated() + ": " + m.Injector.Native + `: "true"`
+	return advice + ", or annotate " + i.annotated() + ": " + m.Injector.Native + `: "true"`
 }
 
 // goesFirst tells whether the dialer's own switch puts it before all others.

@@ -25,8 +25,8 @@ func cutInit() Rule {
 					i.declaredCut(s)
 				case s.Role == injectors.Own && s.Phase == injectors.Init && i.plan.Network(s, injectors.Endpoint{}) == injectors.Cut:
 					b := i.plan.Blocks(s, injectors.Endpoint{})
-					i.find(s, i.at(s)+" starts without a network, "+i.cut(b),
-						"If it needs any, annotate "+i.annotated()+": "+injectors.InitNetworkAnnotation+`: "`+s.Name+`=HOST:PORT"`)
+					i.find(s, i.at(s)+" starts without network, "+i.cut(b),
+						"If needed, annotate "+i.annotated()+": "+injectors.InitNetworkAnnotation+`: "`+s.Name+`=HOST:PORT"`)
 				}
 			}
 		},

@@ -22,7 +22,7 @@ func deadDNS() Rule {
 					continue
 				}
 				b := i.plan.Blocks(s, to)
-				i.find(s, i.at(s)+" reaches "+needs(to)+" but cannot resolve it: DNS is "+i.cut(b), i.advise(s, to, b))
+				i.find(s, i.at(s)+" cannot resolve "+report.Shorten(to.Host, 60)+": DNS is "+i.cut(b), i.advise(s, to, b))
 			}
 		},
 	}

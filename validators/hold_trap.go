@@ -22,8 +22,8 @@ func holdTrap() Rule {
 			for k := range i.plan.Meshes {
 				m := &i.plan.Meshes[k]
 				if m.Hold == injectors.Yes && m.Native != injectors.Yes {
-					i.find(nil, "the app waits for "+m.Injector.Title+"'s proxy, but under restartPolicy: "+string(i.target.Spec.RestartPolicy)+
-						" nobody restarts a proxy that gives up waiting for itself.", i.goNative(m, "Leave hold out of this pod, or use a native sidecar"))
+					i.find(nil, "the app waits for "+m.Injector.Title+"'s proxy, which nobody restarts under restartPolicy: "+
+						string(i.target.Spec.RestartPolicy)+" when it gives up waiting for itself.", i.orNative(m, "Leave hold out"))
 				}
 			}
 		},

@@ -44,12 +44,12 @@ func (i *inspection) privileged(s *injectors.Step) {
 	first := i.firstPort()
 	for _, p := range c.Ports {
 		if p.ContainerPort > 0 && p.ContainerPort < first && (s.Role == injectors.Proxy || i.gateway(c)) {
-			fix := "Use a port from 1024 up, or set the pod's securityContext.sysctls: [{name: " + unprivilegedStart + `, value: "0"}]`
+			fix := "Use a port from 1024 up, or securityContext.sysctls: [{name: " + unprivilegedStart + `, value: "0"}]`
 			if i.target.Spec.HostNetwork { // whose sysctls are the node's
 				fix = "Use a port from 1024 up."
 			}
-			i.find(s, i.at(s)+" listens on port "+strconv.Itoa(int(p.ContainerPort))+" as uid "+strconv.FormatInt(s.UID, 10)+
-				", which may not bind ports below "+strconv.Itoa(int(first))+" unless the node lets it.", fix)
+			i.find(s, i.at(s)+" binds port "+strconv.Itoa(int(p.ContainerPort))+" as uid "+strconv.FormatInt(s.UID, 10)+
+				", but ports below "+strconv.Itoa(int(first))+" are root's unless the node lets it.", fix)
 			return
 		}
 	}

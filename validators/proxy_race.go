@@ -33,7 +33,7 @@ func (i *inspection) race(m *injectors.Mesh) {
 	severity, fix := i.advised(m)
 	for k := range i.plan.Mains {
 		if s := &i.plan.Mains[k]; s.Users() && i.plan.Network(s, injectors.Endpoint{}) != injectors.Open {
-			i.findAs(severity, s, i.at(s)+" may start before "+m.Injector.Title+"'s proxy serves: its first connections can be refused.", fix)
+			i.findAs(severity, s, i.at(s)+" may start before "+m.Injector.Title+"'s proxy: its first connections can be refused.", fix)
 			return
 		}
 	}
@@ -54,11 +54,11 @@ func (i *inspection) advised(m *injectors.Mesh) (report.Severity, string) {
 	case decided:
 		return i.severity, ""
 	case !i.plan.Holdable(m) && wanted:
-		return report.Warning, i.goNative(m, "Hold would do harm or nothing here; use a native sidecar")
+		return report.Warning, i.orNative(m, "Hold would do harm or nothing here; let the app retry")
 	case !i.plan.Holdable(m):
 		return i.severity, ""
 	case i.tooLateToHold(m) && wanted:
-		return report.Warning, "Give Holdfast's webhook configuration a name that sorts before " + m.Injector.Title + "'s, or annotate what makes the pod: " + m.Injector.Hold.Key + ": '" + value + "'"
+		return report.Warning, "Let Holdfast's webhook sort before " + m.Injector.Title + "'s, or annotate what makes the pod: " + m.Injector.Hold.Key + ": '" + value + "'"
 	}
 	// In single quotes: it is JSON.
 	return i.severity, "Annotate " + i.annotated() + ": " + m.Injector.Hold.Key + ": '" + value + "'"

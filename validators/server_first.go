@@ -82,7 +82,7 @@ func (i *inspection) listens(m *injectors.Mesh) {
 	var all []uint16
 	i.listening(m, func(_ *injectors.Step, ports []uint16) { all = append(all, ports...) })
 	i.listening(m, func(s *injectors.Step, ports []uint16) {
-		i.find(s, i.at(s)+" serves "+spoken(ports)+": the server speaks first, "+m.Injector.Title+"'s proxy waits for the client.",
+		i.find(s, i.at(s)+" serves "+spoken(ports)+": the server speaks first, "+m.Injector.Title+"'s proxy waits.",
 			i.declare(m, injectors.ExcludeInbound, all...))
 	})
 }
@@ -149,7 +149,7 @@ func (i *inspection) greeted(m *injectors.Mesh) {
 				continue
 			}
 			if state := i.plan.Network(s, *to); state == injectors.Meshed || state == injectors.Cut {
-				i.find(s, i.at(s)+needed(s)+needs(*to)+": the server speaks first, "+m.Injector.Title+"'s proxy waits for the client.",
+				i.find(s, i.at(s)+needed(s)+needs(*to)+": the server speaks first, "+m.Injector.Title+"'s proxy waits.",
 					i.declare(m, injectors.ExcludePorts, to.Port))
 			}
 		}
@@ -212,9 +212,9 @@ func (i *inspection) declare(m *injectors.Mesh, means injectors.Meaning, ports .
 	case protocol == "":
 		return line
 	case line == "":
-		return "Set appProtocol: " + protocol + " on the Service's port."
+		return "Set the Service port's appProtocol: " + protocol
 	default:
-		return "Set appProtocol: " + protocol + " on the Service's port. Or a" + line[1:]
+		return "Set the Service port's appProtocol: " + protocol + ", or a" + line[1:]
 	}
 }
 
