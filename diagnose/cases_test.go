@@ -351,9 +351,12 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 	s := &Subject{
 		Own: Own{Namespace: "holdfast-system", Service: "holdfast", Port: f.Port}, Now: func() time.Time { return today },
 		Catalogue: injectors.NewCatalogue(injectors.Builtin()...), needed: map[string]*Line{}, About: &Object{Name: f.About},
-		Raw: func(context.Context, string) ([]byte, error) {
-			if f.Down != "" {
+		Raw: func(_ context.Context, path string) ([]byte, error) {
+			switch {
+			case f.Down != "":
 				return nil, errors.New(f.Down)
+			case path != "/version":
+				return nil, apierrors.NewNotFound(schema.GroupResource{}, path)
 			}
 			return []byte(`{"gitVersion": "v1.36.3"}`), nil
 		},

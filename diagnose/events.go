@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,9 +40,10 @@ func (w *Watch) events(ctx context.Context, turned []turn) {
 		w.log.V(1).Info("no event was written: the Deployment was not found")
 		return
 	}
-	for _, t := range worth[:min(len(worth), maxEvents)] {
-		e := newEvent(t.now, w.subject.Now(), subject.Server.Replica)
-		e.Namespace = d.Namespace
+	now := w.subject.Now()
+	for i, t := range worth[:min(len(worth), maxEvents)] {
+		e := newEvent(t.now, now, subject.Server.Replica)
+		e.Namespace, e.Name = d.Namespace, fmt.Sprintf("%s.%x", d.Name, now.UnixNano()+int64(i)) // as client-go names them
 		e.InvolvedObject = corev1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: d.Namespace, Name: d.Name, UID: d.UID}
 		if _, err := w.subject.Client.CoreV1().Events(d.Namespace).Create(ctx, e, metav1.CreateOptions{}); err != nil {
 			w.log.V(1).Info("an event was not written", "reason", err.Error())
@@ -65,8 +68,7 @@ func newEvent(l *Line, now time.Time, replica string) *corev1.Event {
 	const most = 1024 // k8s.io/kubernetes, pkg/apis/core/validation/events.go at 1.36
 	at := metav1.NewTime(now)
 	return &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "holdfast-"},
-		Type:       kind, Reason: reason, Message: report.Shorten(sentence(text+": "+l.Message)+" "+first(l.Fix), most-8),
+		Type: kind, Reason: reason, Message: report.Shorten(strings.TrimSpace(sentence(text+": "+l.Message)+" "+first(l.Fix)), most-8),
 		Source: corev1.EventSource{Component: "holdfast", Host: replica}, ReportingController: "holdfast.dev/diagnose", ReportingInstance: replica,
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}

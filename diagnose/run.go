@@ -148,9 +148,7 @@ func (r *runner) expand(ctx context.Context, section *section, ours []*job) {
 			return
 		}
 	}
-	looking, cancel := context.WithTimeoutCause(ctx, usual, errNoAnswer)
-	objects, err := g.About(looking, r.subject)
-	cancel()
+	objects, err := r.look(ctx, g)
 	if err != nil || len(objects) == 0 {
 		section.jobs = r.jobs(g, r.subject, nil)
 		answer := notApplicable("there is nothing to ask about")
@@ -172,6 +170,32 @@ func (r *runner) expand(ctx context.Context, section *section, ours []*job) {
 		section.jobs = append(section.jobs, jobs...)
 	}
 	all.Wait()
+}
+
+// look finds the objects of a group, and gives up on that in time.
+func (r *runner) look(ctx context.Context, g *Group) ([]*Object, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, usual, errNoAnswer)
+	defer cancel()
+	type found struct {
+		objects []*Object
+		err     error
+	}
+	done := make(chan found, 1)
+	go func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				done <- found{err: fmt.Errorf("the probe itself broke: %T", fault)}
+			}
+		}()
+		objects, err := g.About(ctx, r.subject)
+		done <- found{objects, err}
+	}()
+	select {
+	case f := <-done:
+		return f.objects, f.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no answer within %s", round(usual))
+	}
 }
 
 // ask waits for what the job needs, then puts the question, and gives up on it in time.

@@ -49,6 +49,11 @@ func (m *memo[T]) get(ctx, life context.Context, read func(context.Context) (T, 
 		m.done = make(chan struct{})
 		go func() {
 			defer close(m.done)
+			defer func() {
+				if fault := recover(); fault != nil {
+					m.err = fmt.Errorf("what reads this broke: %T", fault)
+				}
+			}()
 			m.value, m.err = read(life)
 		}()
 	})
