@@ -102,29 +102,31 @@ func uses(i *injectors.Injector, a *injectors.Annotation) []string {
 	if i.First != nil && i.First(injectors.PodTarget(&corev1.Pod{}, nil)) == a.Key {
 		uses = append(uses, "puts its dialer before every other init container")
 	}
-	switch a.Means {
-	case injectors.Opaque:
-	case injectors.ExcludeUIDs:
-		uses = append(uses, "users whose processes are left out of the redirect")
-	case injectors.ExcludeInbound:
-		uses = append(uses, "ports of the pod that are reached without the proxy")
-	case injectors.IncludeInbound:
-		uses = append(uses, "ports of the pod that the proxy takes")
-	case injectors.ExcludeCIDRs:
-		uses = append(uses, "addresses left out of the redirect")
-	case injectors.ExcludePorts:
-		uses = append(uses, "ports left out of the redirect")
-	case injectors.IncludeCIDRs:
-		uses = append(uses, "addresses that the redirect is limited to")
-	case injectors.IncludePorts:
-		uses = append(uses, "ports that are redirected whatever their address")
+	if m := meaning(a.Means); m != "" {
+		uses = append(uses, m)
 	}
 	switch {
 	case a.Check == nil:
 	case a.Denied:
 		uses = append(uses, "checked: the injector denies the pod over a wrong value")
+	case a.Breaks != nil:
+		uses = append(uses, "checked: the pod never starts with a value that certainly breaks the redirect")
 	default:
-		uses = append(uses, "checked: a wrong value breaks the pod when it starts")
+		uses = append(uses, "checked: a wrong value is ignored, or fails when the pod starts")
 	}
 	return uses
+}
+
+// meaning says what a list is of; "" for none.
+func meaning(m injectors.Meaning) string {
+	return [...]string{
+		injectors.Opaque:         "",
+		injectors.ExcludeCIDRs:   "addresses left out of the redirect",
+		injectors.ExcludePorts:   "ports left out of the redirect",
+		injectors.IncludeCIDRs:   "addresses that the redirect is limited to",
+		injectors.IncludePorts:   "ports that are redirected whatever their address",
+		injectors.ExcludeUIDs:    "users whose processes are left out of the redirect",
+		injectors.ExcludeInbound: "ports of the pod that are reached without the proxy",
+		injectors.IncludeInbound: "ports of the pod that the proxy takes",
+	}[m]
 }
