@@ -231,15 +231,7 @@ func (r *runner) ask(ctx context.Context, j *job) {
 				answered <- unknown("", "the probe itself broke: %T", fault)
 			}
 		}()
-		if j.probe.Inside && subject.Server == nil {
-			answered <- subject.fromServer(ctx, j.probe)
-			return
-		}
-		answer := j.probe.ask(ctx, &subject)
-		if answer.denied && subject.Server == nil && subject.About == nil {
-			answer = subject.elsewise(ctx, j.probe, answer)
-		}
-		answered <- answer
+		answered <- j.probe.answer(ctx, &subject)
 	}()
 	select {
 	case answer := <-answered:
@@ -251,6 +243,21 @@ func (r *runner) ask(ctx context.Context, j *job) {
 		j.line.take(late(patience))
 	}
 	j.line.Seconds = r.subject.Now().Sub(began).Seconds()
+}
+
+// answer puts the question, to the server where only it can tell, or where it may look and whoever asks may not.
+func (p *Probe) answer(ctx context.Context, s *Subject) Result {
+	if s.Server != nil {
+		return p.ask(ctx, s)
+	}
+	if p.Inside {
+		return s.fromServer(ctx, p)
+	}
+	mine := p.ask(ctx, s)
+	if mine.denied && s.About == nil {
+		return s.elsewise(ctx, p, mine)
+	}
+	return mine
 }
 
 func late(patience time.Duration) Result {

@@ -16,9 +16,8 @@ import (
 
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // watched is a healthy installation whose API server can be taken away.
@@ -75,7 +74,7 @@ func (w *watched) told(code string) []string {
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	w := newWatched(t)
-	if rec := serve(w.Watch, "/diagnosis"); rec.Code != 503 {
+	if rec := serve(t, w.Watch, "/diagnosis"); rec.Code != 503 {
 		t.Errorf("before the first run: got %d, want 503", rec.Code)
 	}
 	since := w.subject.Now().Add(-time.Hour)
@@ -114,9 +113,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func serve(w *Watch, path string) *httptest.ResponseRecorder {
+func serve(t *testing.T, w *Watch, path string) *httptest.ResponseRecorder {
+	t.Helper()
 	rec := httptest.NewRecorder()
-	w.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+	w.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
 	return rec
 }
 
@@ -124,7 +124,7 @@ func TestServeHTTP(t *testing.T) {
 	t.Parallel()
 	w := newWatched(t)
 	w.Quiet = true
-	rec := serve(w.Watch, "/diagnosis") // told to be quiet, it asks when it is asked
+	rec := serve(t, w.Watch, "/diagnosis") // told to be quiet, it asks when it is asked
 	var r Report
 	if err := json.Unmarshal(rec.Body.Bytes(), &r); err != nil || rec.Code != 200 || len(r.Probes) == 0 || r.Replica != "holdfast-a" {
 		t.Errorf("got %d %s (%v), want a report", rec.Code, rec.Body, err)
@@ -133,7 +133,7 @@ func TestServeHTTP(t *testing.T) {
 		t.Errorf("got %v in the log, want nothing", w.lines)
 	}
 	rec = httptest.NewRecorder()
-	w.ServeHTTP(rec, httptest.NewRequest("POST", "/diagnosis", nil))
+	w.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "POST", "/diagnosis", nil))
 	if rec.Code != 405 {
 		t.Errorf("POST: got %d, want 405", rec.Code)
 	}
