@@ -71,7 +71,7 @@ type fixture struct {
 	Until   float64  `json:"until"`
 	None    bool     `json:"none"`  // no certificate is served
 	Files   string   `json:"files"` // good, mismatched, missing, other; "": --cert-dir is not set
-	// Dial is what an address does: refused, silent, plain, or the CA of what it presents (ours, other); ours without a word.
+	// Dial is what an address does: refused, silent, plain, hangs (after the handshake), or the CA of what it presents (ours, other); ours without a word.
 	Dial    map[string]string `json:"dial"`
 	Denied  []string          `json:"denied"` // VERB RESOURCE
 	Waiting []string          `json:"waiting"`
@@ -471,7 +471,10 @@ func (f *fixture) dialer(t *testing.T, served *tls.Certificate, other *signer) f
 			certificate = foreign
 		}
 		go func() {
-			_ = tls.Server(there, &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx)
+			c := tls.Server(there, &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12})
+			if _, err := c.Read(make([]byte, 4096)); err == nil && f.Dial[at] != "hangs" {
+				_, _ = c.Write([]byte("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+			}
 		}()
 		return here, nil
 	}

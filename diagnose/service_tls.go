@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"syscall"
 
@@ -56,7 +57,12 @@ func serviceTLS() Probe {
 // different certificates for a while.
 func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) *Result {
 	look := "kubectl get pods -A -o wide, and look for the address."
-	chain, err := s.handshake(ctx, at, s.Own.Host())
+	var chain []*x509.Certificate
+	raw, err := s.Dial(ctx, at)
+	if err == nil {
+		defer raw.Close()
+		chain, err = presented(ctx, raw, s.Own.Host())
+	}
 	if err != nil {
 		what := fmt.Sprintf("does not speak TLS with us: %v", err)
 		switch {
@@ -81,7 +87,42 @@ func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) 
 			at, day(chain[0].NotBefore), day(chain[0].NotAfter))
 		return &r
 	}
+	// A server that hangs shakes hands all the same.
+	if err := s.talks(ctx, at); err != nil {
+		r := failed(logsOf(s), "endpoint %s accepts connections and answers no request: %v", at, err)
+		return &r
+	}
 	return nil
+}
+
+// talks asks for a page that is not there, and takes any answer.
+func (s *Subject) talks(ctx context.Context, at string) error {
+	client := http.Client{Transport: &http.Transport{
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			raw, err := s.Dial(ctx, at)
+			if err != nil {
+				return nil, err
+			}
+			//nolint:gosec // the certificate has been judged
+			c := tls.Client(raw, &tls.Config{ServerName: s.Own.Host(), InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})
+			return c, c.HandshakeContext(ctx)
+		},
+		DisableKeepAlives: true,
+	}}
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.Own.Host()+"/", http.NoBody)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("none within %s", round(lookUp))
+	case err != nil:
+		return err
+	}
+	return res.Body.Close()
 }
 
 // handshake returns what an address presents, without judging it.

@@ -217,6 +217,10 @@ func faults() []fault {
 			check(t, err)
 			serveTLS(t, s, other)
 		}},
+		{name: "a server that hangs", causes: []string{"HF214 failed"}, says: "accepts connections and answers no request: none within 2 s", does: func(t *testing.T, s *suite) {
+			t.Helper()
+			serveTLS(t, s, s.ca)
+		}},
 		{name: "fails closed where the cluster lives", causes: []string{"HF217 failed"}, says: "has failurePolicy Fail and sees namespace kube-system", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.patch(t, true, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"},{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]`)

@@ -31,7 +31,7 @@ func nft(t *testing.T, s *suite, rules string) {
 	}
 }
 
-// serveTLS puts something else behind the Service, with a certificate of another CA.
+// serveTLS puts something else behind the Service, which shakes hands with a certificate of the CA, and never answers.
 func serveTLS(t *testing.T, s *suite, ca *authority) {
 	t.Helper()
 	issued, err := ca.issue(host, time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
