@@ -71,7 +71,7 @@ lint: ## go vet and golangci-lint, which is compiled on first use
 .PHONY: generate
 generate: ## the generated pages of docs (rules, remedies, probes, injectors, matrix), and the pods that explain shows
 	go run ./docs/generate
-	go test ./diagnose/knowledge -run TestExamples -update
+	CI= go test ./diagnose/knowledge -run TestExamples -update
 
 # The nested modules under test/modules are not tidied: they require newer versions than Istio asks for, where those it
 # asks for cannot be had, and go mod tidy would bring the old ones back.
