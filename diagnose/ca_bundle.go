@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast.dev/holdfast/report"
@@ -27,15 +28,17 @@ func caBundle() Probe {
 			}
 			chain, unserved := s.served(ctx)
 			problems := map[string][]string{}
-			var bad []*Entry
+			var good, bad []*Entry
 			for _, e := range entries {
 				if problem := distrust(e, chain, s.Now()); problem != "" {
 					problems[problem] = append(problems[problem], e.Name)
 					bad = append(bad, e)
+				} else {
+					good = append(good, e)
 				}
 			}
 			if len(bad) > 0 {
-				return failed(spreadCA(s, bad[0], chain), "%s", tell(problems, len(entries)))
+				return failed(spreadCA(s, good, bad, chain), "%s", tell(problems, len(entries)))
 			}
 			if unserved != nil {
 				return unknown("", "every entry has one, but what the server presents is not known: %v", unserved)
@@ -117,15 +120,22 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // spreadCA says how the CA gets to where it belongs.
-func spreadCA(s *Subject, e *Entry, chain []*x509.Certificate) string {
-	if from := e.Annotations[injectFrom]; from != "" {
+func spreadCA(s *Subject, good, bad []*Entry, chain []*x509.Certificate) string {
+	if from := bad[0].Annotations[injectFrom]; from != "" {
 		return "cert-manager's cainjector puts it in, from Certificate " + from + ": kubectl -n cert-manager logs deploy/cert-manager-cainjector"
 	}
 	if s.Server != nil && s.Server.CertDir == "" || s.Server == nil && selfMade(chain) {
 		return "Holdfast puts it in by itself within half a minute; if not, its log says why: " + logsOf(s)
 	}
-	return "Put the CA of the certificate in, for each such entry by its number: kubectl patch " + e.Where() + " --type=json -p " +
-		fmt.Sprintf(`'[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 ca.crt)'"}]'`, e.Index)
+	value, lines := "$(base64 -w0 ca.crt)", []string{"Put the CA of the certificate in (ca.crt, of whoever issued it):"}
+	if len(good) > 0 { // what is right there is right here
+		value = fmt.Sprintf("$(kubectl get %s -o jsonpath='{.webhooks[%d].clientConfig.caBundle}')", good[0].Where(), good[0].Index)
+		lines = []string{"Put in what " + good[0].Name + " has:"}
+	}
+	for _, e := range bad {
+		lines = append(lines, fmt.Sprintf(`kubectl patch %s --type=json -p '[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'"%s"'"}]'`, e.Where(), e.Index, value))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // selfMade tells whether the certificate is of the CA that Holdfast makes.

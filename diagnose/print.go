@@ -37,7 +37,7 @@ func (s State) mark() string {
 func (r *Report) Print(w io.Writer) error {
 	var b strings.Builder
 	heading, object := "", ""
-	for i := range r.Probes {
+	for i := 0; i < len(r.Probes); i++ {
 		l := &r.Probes[i]
 		if l.Heading != heading {
 			if heading != "" {
@@ -45,6 +45,11 @@ func (r *Report) Print(w io.Writer) error {
 			}
 			heading, object = l.Heading, ""
 			b.WriteString(heading + "\n" + strings.Repeat("-", len([]rune(heading))) + "\n")
+		}
+		if all, n := r.nothing(i); all {
+			fmt.Fprintf(&b, "%s not applicable: %s\n", l.State.mark(), l.Message)
+			i += n - 1
+			continue
 		}
 		if l.Object != object {
 			object = l.Object
@@ -55,6 +60,20 @@ func (r *Report) Print(w io.Writer) error {
 	b.WriteString("\n" + r.Summary() + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// nothing tells whether none of the probes of the group that begins at i applies, all for one reason, and how many they are.
+func (r *Report) nothing(i int) (all bool, n int) {
+	begin := &r.Probes[i]
+	if i > 0 && r.Probes[i-1].Heading == begin.Heading {
+		return false, 0
+	}
+	for ; i+n < len(r.Probes) && r.Probes[i+n].Heading == begin.Heading; n++ {
+		if l := &r.Probes[i+n]; l.State != NotApplicable || l.Message != begin.Message || l.Object != "" {
+			return false, 0
+		}
+	}
+	return true, n
 }
 
 func (l *Line) print(b *strings.Builder) {

@@ -1,0 +1,57 @@
+package diagnose
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPrint(t *testing.T) {
+	t.Parallel()
+	r := &Report{Seconds: 1.25, Probes: []Line{
+		{Code: "HF201", Name: "a", Heading: "One", Title: "a holds", State: Passed, Message: "it does"},
+		{Code: "HF202", Name: "b", Heading: "One", Title: "b holds", State: Failed, Message: "it does not", Fix: "do this\nthen that"},
+		{Code: "HF203", Name: "c", Heading: "One", Title: "c holds", State: Skipped, Cause: "HF202", Message: "skipped because HF202 failed"},
+		{Code: "HF204", Name: "d", Heading: "One", Title: "d holds", State: Unknown, Message: "no answer within 5 s"},
+		{Code: "HF231", Name: "e", Heading: "Two", Title: "e holds", Object: "x", State: NotApplicable, Message: "no such thing"},
+		{Code: "HF231", Name: "e", Heading: "Two", Title: "e holds", Object: "y", State: Warning, Message: "not quite", Fix: "think"},
+		{Code: "HF241", Name: "f", Heading: "Three", Title: "f holds", State: NotApplicable, Message: "there is nothing to ask about"},
+		{Code: "HF242", Name: "g", Heading: "Three", Title: "g holds", State: NotApplicable, Message: "there is nothing to ask about"},
+	}}
+	r.count()
+	var b strings.Builder
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `One
+---
+√ HF201 a holds: it does
+× HF202 b holds
+    it does not.
+    do this
+    then that
+» HF203 c holds: skipped because HF202 failed
+? HF204 d holds: unknown
+    no answer within 5 s.
+
+Two
+---
+x
+- HF231 e holds: not applicable: no such thing
+y
+‼ HF231 e holds
+    not quite.
+    think
+
+Three
+-----
+- not applicable: there is nothing to ask about
+
+1 passed, 3 not applicable, 1 skipped, 1 unknown, 1 warning, 1 failed (1.2 s)
+The cause: HF202 b; holdfast explain HF202 says more.
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
