@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -25,7 +26,16 @@ type watched struct {
 	*Watch
 	down  atomic.Bool
 	ready atomic.Bool
+
+	mutex sync.Mutex
 	lines []string
+}
+
+// said returns all lines of the log.
+func (w *watched) said() []string {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.Clone(w.lines)
 }
 
 func newWatched(t *testing.T) *watched {
@@ -40,7 +50,11 @@ func newWatched(t *testing.T) *watched {
 		}
 		return raw(ctx, path)
 	}
-	log := funcr.New(func(_, line string) { w.lines = append(w.lines, line) }, funcr.Options{})
+	log := funcr.New(func(_, line string) {
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		w.lines = append(w.lines, line)
+	}, funcr.Options{})
 	w.Watch = NewWatch(log, s, w.ready.Load)
 	s.Now = time.Now
 	served, err := s.Server.Certificate()
@@ -57,7 +71,7 @@ func newWatched(t *testing.T) *watched {
 // told returns what the log says of a probe, oldest first.
 func (w *watched) told(code string) []string {
 	var out []string
-	for _, l := range w.lines {
+	for _, l := range w.said() {
 		if strings.Contains(l, `"code"="`+code+`"`) {
 			_, message, _ := strings.Cut(l, `"msg"="`)
 			message, _, _ = strings.Cut(message, `"`)
@@ -79,7 +93,7 @@ func TestWatch(t *testing.T) {
 	}
 	since := w.subject.Now().Add(-time.Hour)
 	w.round(t.Context(), since)
-	if got := len(w.lines); got != len(w.last.Load().Probes) {
+	if got := len(w.said()); got != len(w.last.Load().Probes) {
 		t.Errorf("got %d lines at startup, want one for each of %d probes", got, len(w.last.Load().Probes))
 	}
 	w.round(t.Context(), since)
@@ -129,7 +143,7 @@ func TestServeHTTP(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &r); err != nil || rec.Code != 200 || len(r.Probes) == 0 || r.Replica != "holdfast-a" {
 		t.Errorf("got %d %s (%v), want a report", rec.Code, rec.Body, err)
 	}
-	if len(w.lines) > 0 {
+	if len(w.said()) > 0 {
 		t.Errorf("got %v in the log, want nothing", w.lines)
 	}
 	rec = httptest.NewRecorder()
@@ -179,11 +193,11 @@ func TestWatchWaits(t *testing.T) {
 		}
 		w.ready.Store(true)
 		time.Sleep(settling - settlingPause - time.Second)
-		if w.last.Load() == nil || len(w.lines) > 0 {
-			t.Errorf("got %d lines, want a report and not a word yet", len(w.lines))
+		if w.last.Load() == nil || len(w.said()) > 0 {
+			t.Errorf("got %d lines, want a report and not a word yet", len(w.said()))
 		}
 		time.Sleep(3 * settlingPause)
-		if len(w.lines) == 0 {
+		if len(w.said()) == 0 {
 			t.Error("got not a word about what stays wrong")
 		}
 		cancel()

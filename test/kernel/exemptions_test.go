@@ -146,13 +146,13 @@ func TestDefaults(t *testing.T) {
 		container  string
 		want       string
 	}{
-		{"the metadata server", "trafficdirector", nil, metadata, "td-bootstrap-writer", "D"},
+		{"the metadata server", "trafficdirector", nil, metadata, "agent", "D"},
 		{
 			"a list without the metadata server", "trafficdirector", edit("istio-init", func(c *corev1.Container) {
 				for i, arg := range c.Args {
 					c.Args[i] = strings.Replace(arg, "169.254.169.254/32", "10.96.7.7/32", 1)
 				}
-			}), metadata, "td-bootstrap-writer", "X",
+			}), metadata, "agent", "X",
 		},
 		{"the metadata server", "appmesh", nil, metadata, "agent", "D"},
 		{
