@@ -135,7 +135,7 @@ func akeylessInjects(p *Plan, i *Injector, s *Settings) {
 }
 
 func akeylessDials(p *Plan, i *Injector, c *corev1.Container) (Endpoint, bool) {
-	s := p.settings(i)
+	s := p.Settings(i)
 	if s == nil {
 		s = unknownSettings()
 	}

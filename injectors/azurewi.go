@@ -114,10 +114,10 @@ func azureInjects(p *Plan, i *Injector, s *Settings) {
 	if !azureProxied(p.Target) || p.Target.Spec.HostNetwork || p.has(i) {
 		return
 	}
-	_, gid := p.podIDs()
+	_, gid := podIDs(p.Target)
 	p.Add(Step{Name: "azwi-proxy-init", Phase: Init, Role: Helper, Injector: i, UID: 0, GID: gid}, false)
 	proxy := Step{Name: "azwi-proxy", Phase: Main, Role: Helper, Injector: i, Gated: true}
-	proxy.UID, proxy.GID = p.podIDs()
+	proxy.UID, proxy.GID = podIDs(p.Target)
 	if s.Native == Yes {
 		proxy.Phase = Native
 	}

@@ -274,7 +274,7 @@ func bankVaultsDials(p *Plan, i *Injector, c *corev1.Container) (Endpoint, bool)
 	if address := variable(c, "VAULT_ADDR"); address != "" {
 		return p.reach(address, proxies(c))
 	}
-	s := p.settings(i)
+	s := p.Settings(i)
 	if s == nil {
 		s = unknownSettings()
 	}

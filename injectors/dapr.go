@@ -35,6 +35,7 @@ func Dapr() *Injector {
 		Owns:       func(h *Hook) (string, bool) { return h.Service, h.Name == "sidecar-injector.dapr.io" },
 		Read:       readDapr,
 		Reads:      Reads{Deployments: []string{"app=dapr-sidecar-injector"}, Environment: []string{"KUBE_CLUSTER_DOMAIN"}},
+		Port:       4000,
 		Marked:     daprMarked,
 		Wants:      daprWants,
 		Asked:      daprAsked,
@@ -49,7 +50,7 @@ func Dapr() *Injector {
 		if to, ok := daprDials(c); ok {
 			return to, true
 		}
-		if s := p.settings(i); s != nil {
+		if s := p.Settings(i); s != nil {
 			return daprAddress(s)
 		}
 		return Endpoint{}, false
@@ -153,7 +154,7 @@ func daprInjects(p *Plan, i *Injector, s *Settings) {
 		return
 	}
 	step := Step{Name: daprSidecar, Phase: Main, Role: Dialer, Injector: i}
-	step.UID, step.GID = p.podIDs()
+	step.UID, step.GID = podIDs(p.Target)
 	native := s.Native == Yes
 	if value, said := p.Target.Meta.Annotations[daprNative]; said {
 		native = daprTruthy(value)
@@ -169,14 +170,6 @@ func daprInjects(p *Plan, i *Injector, s *Settings) {
 		step.To = []Endpoint{p.resolve(to)}
 	}
 	p.Add(step, false)
-}
-
-// podIDs are those of a container that names none of its own.
-func (p *Plan) podIDs() (uid, gid int64) {
-	if ps := p.Target.Spec.SecurityContext; ps != nil {
-		return orID(ps.RunAsUser, NoID), orID(ps.RunAsGroup, NoID)
-	}
-	return NoID, NoID
 }
 
 func daprAddress(s *Settings) (Endpoint, bool) {

@@ -41,12 +41,7 @@ func (h *Hook) Matches(podLabels map[string]string) Tri {
 	return Yes
 }
 
-func (h *Hook) settings() *Settings {
-	if h.Settings == nil {
-		return unknownSettings()
-	}
-	return h.Settings
-}
+func (h *Hook) settings() *Settings { return h.Settings.OrUnknown() }
 
 // CallOrder returns the hooks for pods in the order in which the API server calls them: configurations by name, bytewise;
 // within one as listed (k8s.io/apiserver, pkg/admission/configuration/mutating_webhook_manager.go at 0.36). Hooks whose

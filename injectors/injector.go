@@ -52,6 +52,8 @@ type Injector struct {
 	// Read reads the settings of one revision, from the objects that Reads names.
 	Read  func(src *Sources, revision string) *Settings
 	Reads Reads
+	// Port is where its pods serve the webhook unless told otherwise, given where they declare other ports beside it.
+	Port uint16
 
 	// Marked tells whether the injector has run on the pod: it left its mark.
 	Marked func(t *Target) bool

@@ -67,6 +67,7 @@ func Istio() *Injector {
 		Muddle:      istioMuddle,
 		Decline:     Decline{Key: istioInject, Value: "false", Label: true},
 		Rerenders:   true,
+		Port:        15017, // manifests/charts/istio-control/istio-discovery/templates/service.yaml
 		Native:      istioNative,
 		Hold:        &Hold{Key: istioProxyConfig, Merge: mergeIstioHold},
 		Annotations: istioAnnotations(),

@@ -59,6 +59,7 @@ func Kuma() *Injector {
 			ConfigMaps: []string{"kuma-transparent-proxy-config", "kuma-control-plane-config", "kong-mesh-control-plane-config"},
 			Keys:       []string{kumaKey},
 		},
+		Port:        5443, // deployments/charts/kuma
 		Marked:      func(t *Target) bool { return t.Annotation(kumaInjected) == "true" },
 		Wants:       kumaWants,
 		Asked:       kumaAsked,

@@ -192,7 +192,7 @@ func (p *Plan) observe() {
 }
 
 func (p *Plan) step(c *corev1.Container, phase Phase, index int) Step {
-	s := Step{Name: c.Name, Phase: phase, Index: index, UID: NoID, GID: NoID}
+	s := Step{Name: c.Name, Phase: phase, Index: index}
 	s.Injector, s.Role = p.Env.Catalogue.container(p.Target, c.Name)
 	if s.Injector == nil {
 		for _, i := range p.Env.Catalogue.wraps {
@@ -202,9 +202,7 @@ func (p *Plan) step(c *corev1.Container, phase Phase, index int) Step {
 			}
 		}
 	}
-	if ps := p.Target.Spec.SecurityContext; ps != nil {
-		s.UID, s.GID = orID(ps.RunAsUser, s.UID), orID(ps.RunAsGroup, s.GID)
-	}
+	s.UID, s.GID = podIDs(p.Target)
 	if cs := c.SecurityContext; cs != nil {
 		s.UID, s.GID = orID(cs.RunAsUser, s.UID), orID(cs.RunAsGroup, s.GID)
 	}
@@ -232,7 +230,7 @@ func (p *Plan) observeMesh(injector *Injector) {
 	}
 	m := Mesh{
 		Injector: injector, CNI: TriOf(installer == nil || installer.Role == Validator), ProxyUID: NoID, ProxyGID: NoID,
-		Settings: p.settings(injector),
+		Settings: p.Settings(injector),
 	}
 	if proxy != nil {
 		m.Native = TriOf(proxy.Phase == Native)
@@ -265,8 +263,8 @@ func (p *Plan) parts(injector *Injector) (installer, proxy *Step) {
 	return installer, proxy
 }
 
-// settings returns what the cluster says about the injector whose hook matches the pod, nil where none does.
-func (p *Plan) settings(injector *Injector) *Settings {
+// Settings returns what the cluster says about the injector whose hook matches the pod, nil where none does.
+func (p *Plan) Settings(injector *Injector) *Settings {
 	var s *Settings
 	for _, h := range p.Target.Namespace.Hooks {
 		if h.Injector == injector && h.Matches(p.Target.Meta.Labels) != No {

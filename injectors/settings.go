@@ -92,6 +92,14 @@ func (s *Settings) list(means Meaning) string {
 	return ""
 }
 
+// OrUnknown returns the settings, or those of a mesh of which nothing can be read where there are none.
+func (s *Settings) OrUnknown() *Settings {
+	if s == nil {
+		return unknownSettings()
+	}
+	return s
+}
+
 // unknownSettings stands for a mesh of which nothing can be read.
 func unknownSettings() *Settings { return &Settings{} }
 

@@ -265,10 +265,7 @@ func (v vault) ids(p *Plan, d *dialect, s *Settings) (uid, gid int64) {
 		named = named || has
 	}
 	if !flag(t, d.setContext, !s.NoContext || named) {
-		if ps := t.Spec.SecurityContext; ps != nil {
-			return orID(ps.RunAsUser, NoID), orID(ps.RunAsGroup, NoID)
-		}
-		return NoID, NoID
+		return podIDs(t)
 	}
 	uid, gid = firstID(parseID(t.Annotation(d.user)), s.UID, vaultUID), firstID(parseID(t.Annotation(d.group)), s.GID, vaultGID)
 	if flag(t, d.sameUser, s.SameUser) && len(p.Mains) > 0 {

@@ -44,7 +44,7 @@ func (v vault) dials(p *Plan, c *corev1.Container) (Endpoint, bool) {
 	if address != "" {
 		return p.reach(address, proxy)
 	}
-	s := p.settings(v.Injector)
+	s := p.Settings(v.Injector)
 	if s == nil {
 		s = unknownSettings()
 	}

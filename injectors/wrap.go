@@ -49,7 +49,7 @@ func (p *Plan) foreseen(i *Injector, to Endpoint, ok bool) []Endpoint {
 	return known
 }
 
-// podIDs are those of an injected container that gets none of its own.
+// podIDs are those of a container that has none of its own.
 func podIDs(t *Target) (uid, gid int64) {
 	if ps := t.Spec.SecurityContext; ps != nil {
 		return orID(ps.RunAsUser, NoID), orID(ps.RunAsGroup, NoID)

@@ -39,9 +39,6 @@ func (d *draft) hanging(m *injectors.Mesh) []injectors.Ports {
 // letPass adds ports to the list of that meaning which an annotation of the mesh at i holds: those that are to leave the
 // redirect and do not yet.
 func (d *draft) letPass(i int, means injectors.Meaning, wanted func(m *injectors.Mesh) []injectors.Ports) {
-	if i >= len(d.plan.Meshes) {
-		return
-	}
 	m := &d.plan.Meshes[i]
 	ports, a := wanted(m), m.Injector.Annotation(means)
 	if len(ports) == 0 || a == nil || !d.opportune(m) {

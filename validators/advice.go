@@ -288,13 +288,16 @@ func (i *inspection) annotated() string {
 }
 
 // repaired is the value as its author will have meant it, where that can be told: entries without spaces, addresses with their
-// length.
+// length, ranges as this injector spells them.
 func repaired(a *injectors.Annotation, value string) (string, bool) {
 	var list []string
 	for entry := range strings.SplitSeq(value, ",") {
 		entry = strings.TrimSpace(entry)
 		if addr, err := netip.ParseAddr(entry); err == nil {
 			entry = netip.PrefixFrom(addr, addr.BitLen()).String()
+		}
+		if a.Through != "" {
+			entry = strings.Replace(entry, "-", a.Through, 1)
 		}
 		if entry != "" {
 			list = append(list, entry)

@@ -38,12 +38,7 @@ func hostNetwork() Rule {
 
 // leftOut tells whether the injector would act on the pod if that were not on the host's network.
 func (i *inspection) leftOut(injector *injectors.Injector) bool {
-	settings := &injectors.Settings{}
-	for _, h := range i.target.Namespace.Hooks {
-		if h.Injector == injector && h.Settings != nil && h.Matches(i.target.Meta.Labels) != injectors.No {
-			settings = h.Settings
-		}
-	}
+	settings := i.plan.Settings(injector).OrUnknown()
 	if injector.Wants(i.target, settings) != injectors.No {
 		return false
 	}

@@ -69,11 +69,7 @@ func (i *inspection) controlPlane(m *injectors.Mesh) injectors.Endpoint {
 	if m.Injector.Discovery == nil {
 		return injectors.Endpoint{}
 	}
-	settings := m.Settings
-	if settings == nil {
-		settings = &injectors.Settings{}
-	}
-	said, want := m.Injector.Discovery(i.target, settings)
+	said, want := m.Injector.Discovery(i.target, m.Settings.OrUnknown())
 	if said == "" {
 		said = want
 	}

@@ -3,7 +3,6 @@ package validators
 import (
 	"cmp"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -123,11 +122,7 @@ func tooLateFor(reader *injectors.Injector) string {
 // certainlyCalled tells whether the injector's webhook will be called for the pod, and will not leave it alone.
 func (i *inspection) certainlyCalled(injector *injectors.Injector) bool {
 	return !injector.Marked(i.target) && slices.ContainsFunc(i.target.Namespace.Hooks, func(h *injectors.Hook) bool {
-		settings := h.Settings
-		if settings == nil {
-			settings = &injectors.Settings{}
-		}
-		return h.Injector == injector && h.Matches(i.target.Meta.Labels) == injectors.Yes && injector.Wants(i.target, settings) == injectors.Yes
+		return h.Injector == injector && h.Matches(i.target.Meta.Labels) == injectors.Yes && injector.Wants(i.target, h.Settings.OrUnknown()) == injectors.Yes
 	})
 }
 
@@ -213,20 +208,7 @@ func (i *inspection) reader(a *injectors.Annotation) *injectors.Injector {
 // corrected is the value as its author will have meant it, where that can be told: entries without spaces, addresses with
 // their length, ranges as the injector writes them.
 func (i *inspection) corrected(a *injectors.Annotation, value string, err error) string {
-	var list []string
-	for entry := range strings.SplitSeq(value, ",") {
-		entry = strings.TrimSpace(entry)
-		if addr, err := netip.ParseAddr(entry); err == nil {
-			entry = netip.PrefixFrom(addr, addr.BitLen()).String()
-		}
-		if a.Through != "" {
-			entry = strings.Replace(entry, "-", a.Through, 1)
-		}
-		if entry != "" {
-			list = append(list, entry)
-		}
-	}
-	if fixed := strings.Join(list, ","); fixed != "" && a.Check(fixed) == nil {
+	if fixed, ok := repaired(a, value); ok {
 		return "Write " + a.Key + `: "` + fixed + `"`
 	}
 	switch {
