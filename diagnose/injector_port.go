@@ -24,16 +24,14 @@ func injectorPort() Probe {
 	}
 }
 
-// usualPort is where injectors serve their webhooks unless told otherwise, where the pods declare more than one port. Istio:
-// manifests/charts/istio-control/istio-discovery/templates/service.yaml; the others see their charts.
-func usualPort(title string) int32 {
-	switch title {
-	case "Istio":
-		return 15017
-	case "Kuma":
-		return 5443
-	case "Dapr":
-		return 4000
+// usualPort is where the injector of that name serves its webhooks unless told otherwise; 0 where its pods declare no other port.
+func (s *Subject) usualPort(title string) int32 {
+	if s.Catalogue != nil {
+		for _, i := range s.Catalogue.All {
+			if i.Title == title {
+				return int32(i.Port)
+			}
+		}
 	}
 	return 0
 }
@@ -57,7 +55,7 @@ func leadsToPods(ctx context.Context, s *Subject, n *neighbour) Result {
 		case len(b.targets) == 0:
 			return failed(edit, "port %d of %s leads to a port called %s, which no pod has", c.port, c, b.port.TargetPort.String())
 		}
-		if usual := usualPort(n.title); usual != 0 && declares(b, usual) && !slices.Contains(b.targets, usual) {
+		if usual := s.usualPort(n.title); usual != 0 && declares(b, usual) && !slices.Contains(b.targets, usual) {
 			return warn(edit+", and set targetPort to "+strconv.Itoa(int(usual)), "port %d of %s leads to port %d of the pods; %s serves its webhooks at %d",
 				c.port, c, b.targets[0], n.title, usual)
 		}
