@@ -11,13 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
 const (
 	netnsDir = "/run/netns"
-	// netnsPrefix marks the namespaces of this package: hfhost-<pid>-<start time>-<number>-<name>.
+	// netnsPrefix marks the namespaces of this package: hfhost-<pid>-<start time>-<number>-<name>. Number 0 is the switch.
 	netnsPrefix = "hfhost"
 	// hostLock is held while an address is picked, so that processes do not pick the same.
 	hostLock = "/run/holdfast-hosts.lock"
@@ -27,18 +26,17 @@ const (
 	closeTimeout = 10 * time.Second
 )
 
-// hostNumber makes the names within this process unique.
-var hostNumber atomic.Int64 //nolint:gochecknoglobals // numbers are unique in a process
+// hostRange holds the addresses of all hosts. RFC 2544 sets it aside for tests: EndpointSlices accept it, and no network routes it.
+func hostRange() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, 0, 0}), 22) }
 
 // Host is a network namespace that is linked to the one of this process: a machine on a cable. What runs inside can be reached
-// at Addr from this process and from the API server, and reaches this process at Gateway. Other hosts are not reachable from it
-// unless the system forwards packets.
+// at Addr from this process, from the API server and from the other hosts of this process, and reaches this process at Gateway.
 type Host struct {
 	name    string
 	netns   string
-	link    string // the root side's end of the cable
 	addr    netip.Addr
 	gateway netip.Addr
+	wiring  wiring
 }
 
 // Root says why hosts cannot be made here, or nil. They need root, the right to make network namespaces, and iproute2.
@@ -66,35 +64,9 @@ func NewHost(ctx context.Context, name string) (*Host, error) {
 		return nil, err
 	}
 	defer unlock()
-	removeStale()
+	removeStale(ctx)
 
-	gateway, err := freeGateway()
-	if err != nil {
-		return nil, err
-	}
-	number := hostNumber.Add(1)
-	h := &Host{
-		name:    name,
-		netns:   fmt.Sprintf("%s-%d-%s-%d-%s", netnsPrefix, os.Getpid(), startTime(os.Getpid()), number, name),
-		link:    fmt.Sprintf("hf%d-%d", os.Getpid(), number), // 15 characters at most
-		addr:    gateway.Next(),
-		gateway: gateway,
-	}
-	for _, args := range [][]string{
-		{"netns", "add", h.netns},
-		{"link", "add", h.link, "type", "veth", "peer", "name", "eth0", "netns", h.netns},
-		{"address", "add", h.gateway.String() + "/30", "dev", h.link},
-		{"link", "set", h.link, "up"},
-		{"-n", h.netns, "link", "set", "lo", "up"},
-		{"-n", h.netns, "address", "add", h.addr.String() + "/30", "dev", "eth0"},
-		{"-n", h.netns, "link", "set", "eth0", "up"},
-		{"-n", h.netns, "route", "add", "default", "via", h.gateway.String()},
-	} {
-		if err := ip(ctx, args...); err != nil {
-			return nil, errors.Join(fmt.Errorf("make host %s: %w", name, err), h.Close())
-		}
-	}
-	return h, nil
+	return hub.plug(ctx, name)
 }
 
 // Name is the name that NewHost was given.
@@ -116,23 +88,10 @@ func (h *Host) Command(ctx context.Context, binary string, args ...string) *exec
 	return cmd
 }
 
-// Close removes the namespace and the link. What still runs inside keeps the namespace alive without a name or a link.
-func (h *Host) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	// The link goes with the namespace, but only once nothing runs there any more.
-	var errs []error
-	if _, err := net.InterfaceByName(h.link); err == nil {
-		errs = append(errs, ip(ctx, "link", "delete", h.link))
-	}
-	if _, err := os.Stat(filepath.Join(netnsDir, h.netns)); err == nil {
-		errs = append(errs, ip(ctx, "netns", "delete", h.netns))
-	}
-	return errors.Join(errs...)
-}
+// Close removes the namespace and its cable. What still runs inside keeps the namespace alive without a name or a cable.
+func (h *Host) Close() error { return hub.unplug(h) }
 
-// freeGateway picks the root side's address of the first /30 that no interface of this machine uses, in the range that RFC 2544
-// sets aside for tests: EndpointSlices accept it, and no network routes it.
+// freeGateway picks the root side's address of the first /30 of the range that no interface of this machine uses.
 func freeGateway() (netip.Addr, error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -145,7 +104,8 @@ func freeGateway() (netip.Addr, error) {
 		}
 	}
 	for n := range maxHosts {
-		gateway := netip.AddrFrom4([4]byte{198, 18, byte(n >> 6), byte(n<<2) | 1})
+		base := hostRange().Addr().As4()
+		gateway := netip.AddrFrom4([4]byte{base[0], base[1], byte(n >> 6), byte(n<<2) | 1})
 		if !used[gateway] {
 			return gateway, nil
 		}
@@ -153,9 +113,9 @@ func freeGateway() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%d hosts are there already", maxHosts)
 }
 
-// removeStale removes the namespaces of processes that are gone, and with them their links. What cannot be removed stays: it is
+// removeStale removes the namespaces of processes that are gone, and with them their cables. What cannot be removed stays: it is
 // in nobody's way.
-func removeStale() {
+func removeStale(ctx context.Context) {
 	entries, err := os.ReadDir(netnsDir)
 	if err != nil {
 		return
@@ -169,8 +129,10 @@ func removeStale() {
 		if err != nil || startTime(pid) == parts[2] {
 			continue
 		}
-		stale := &Host{netns: entry.Name(), link: fmt.Sprintf("hf%d-%s", pid, parts[3])}
-		_ = stale.Close()
+		if link := uplink(pid); parts[3] == "0" && exists(filepath.Join("/sys/class/net", link)) {
+			_ = ip(ctx, "link", "delete", link) // with its addresses, at once
+		}
+		_ = ip(ctx, "netns", "delete", entry.Name())
 	}
 }
 

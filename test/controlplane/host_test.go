@@ -1,12 +1,16 @@
 package controlplane
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // needRoot skips where there can be no hosts, except in CI, which must have them.
@@ -50,6 +54,54 @@ func TestHostsOfDeadProcessesAreRemoved(t *testing.T) {
 	}
 }
 
+// TestHostsReachEachOther also with an address that another host had a moment before.
+func TestHostsReachEachOther(t *testing.T) {
+	needRoot(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	one, err := NewHost(ctx, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { one.Close() })
+	var addresses []string
+	for range 2 {
+		other, err := NewHost(ctx, "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener, err := other.Listen(ctx, "tcp", ":9443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := func() error {
+			connection, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", netip.AddrPortFrom(other.Addr(), 9443).String())
+			if err == nil {
+				connection.Close()
+			}
+			return err
+		}
+		if err := dial(); err != nil {
+			t.Errorf("from this process: %v", err)
+		}
+		if err := one.Do(dial); err != nil {
+			t.Errorf("from another host: %v", err)
+		}
+		addresses = append(addresses, other.Addr().String())
+		listener.Close()
+		if err := other.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("addresses: %v", addresses)
+	if err := one.Close(); err != nil {
+		t.Error(err)
+	}
+	if exists(filepath.Join("/sys/class/net", uplink(os.Getpid()))) {
+		t.Error("the switch is there without hosts, want it gone")
+	}
+}
+
 func TestHostIsApartAndGoes(t *testing.T) {
 	needRoot(t)
 	ctx := t.Context()
@@ -80,8 +132,8 @@ func TestHostIsApartAndGoes(t *testing.T) {
 	if err := host.Close(); err != nil {
 		t.Errorf("close while something runs inside: %v", err)
 	}
-	if out, err := exec.CommandContext(ctx, "ip", "link", "show", host.link).CombinedOutput(); err == nil {
-		t.Errorf("link is there: %s", out)
+	if out, err := exec.CommandContext(ctx, "ip", "route", "get", host.Addr().String()).CombinedOutput(); err == nil && strings.Contains(string(out), uplink(os.Getpid())) {
+		t.Errorf("a route is there: %s", out)
 	}
 	if err := host.Close(); err != nil {
 		t.Errorf("close again: got %v, want nothing to do", err)
