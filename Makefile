@@ -90,7 +90,7 @@ clean: ## remove what build made
 check-static: verify lint
 
 prepare: # what the tests need of the system: test/prepare installs it, or says what is missing
-	@go run ./test/prepare cc ip iptables
+	@go run ./test/prepare cc ip iptables nft
 
 programs: # etcd, kube-apiserver and the rest, with progress: go test would build them in silence
 	@go run ./test/programs

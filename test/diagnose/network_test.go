@@ -24,7 +24,7 @@ func nft(t *testing.T, s *suite, rules string) {
 	t.Helper()
 	path, err := exec.LookPath("nft")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	if out, err := s.installation.Host().Command(context.WithoutCancel(t.Context()), path, rules).CombinedOutput(); err != nil {
 		t.Fatalf("nft: %v: %s", err, out)

@@ -3,10 +3,11 @@
 //	cc        a C compiler with headers, for the race detector
 //	ip        iproute2, which makes the network namespaces
 //	iptables  which the redirect of a mesh is made of
+//	nft       nftables, which the firewalls of the diagnosis' tests are made of
 //
 // Names given as arguments are looked for. What is missing is installed where that is possible without asking (root, with
 // apt-get at hand); otherwise the command says what is missing and which line installs it, and fails. Without root the
-// tests that need ip and iptables do not run, so they are not asked for.
+// tests that need ip, iptables and nft do not run, so they are not asked for.
 package main
 
 import (
@@ -49,6 +50,10 @@ func needs() []need {
 		{
 			name: "iptables", root: true, why: "iptables, which redirects traffic as a mesh does", missing: noProgram("iptables"),
 			packages: map[string]string{"apt-get": "iptables", "dnf": "iptables-nft", "apk": "iptables"},
+		},
+		{
+			name: "nft", root: true, why: "nft, for firewalls between the API server and a webhook", missing: noProgram("nft"),
+			packages: map[string]string{"apt-get": "nftables", "dnf": "nftables", "apk": "nftables"},
 		},
 	}
 }
