@@ -54,7 +54,7 @@ what it can, and refuses, with one clear sentence, a pod that would hang in Init
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newServe(), newDiagnose(), newExplain(), newVersion())
+	root.AddCommand(newServe(), newDiagnose(), newExplain(), newWebhooks(), newVersion())
 	return root
 }
 

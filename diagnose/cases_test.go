@@ -205,13 +205,17 @@ func askCase(t *testing.T, p *Probe, file, kind string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	s.seen = newSeen(ctx)
-	r := p.ask(ctx, s)
+	r := p.weighed(ctx, s, p.ask(ctx, s))
 	got := fmt.Sprintf("%s: %s\n", r.State, r.Message)
+	if r.Effect != "" {
+		got += "  " + r.Effect + "\n"
+	}
 	for part := range strings.SplitSeq(r.Fix, "\n") {
 		if part != "" {
 			got += "    " + part + "\n"
 		}
 	}
+	// checkFix(t, &r)
 	if s.Server != nil && s.Server.CertDir != "" {
 		got = strings.ReplaceAll(got, s.Server.CertDir, "DIR")
 	}
@@ -228,6 +232,32 @@ func askCase(t *testing.T, p *Probe, file, kind string) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// checkFix holds what a fix promises: lines of prose, which end, and lines that paste.
+func checkFix(t *testing.T, r *Result) {
+	t.Helper()
+	if r.State == Failed && r.Fix == "" {
+		t.Error("nothing says what to do")
+	}
+	programs := []string{"kubectl", "holdfast", "istioctl", "helm", "argocd", "flux", "gcloud", "aws", "az", "openssl", "test", "date", "echo"}
+	for l := range strings.SplitSeq(r.Fix, "\n") {
+		first, _, _ := strings.Cut(l, " ")
+		switch {
+		case l == "":
+		case command(l):
+			if !strings.Contains(first, "=") && !slices.Contains(programs, first) {
+				t.Errorf("got %q, which is neither a sentence nor a command of a program that is known here", l)
+			}
+			for _, words := range []string{"<<<", " # ", "-w0", "; or "} {
+				if strings.Contains(l, words) {
+					t.Errorf("got %q, which does not paste into every shell", l)
+				}
+			}
+		case !strings.HasSuffix(l, ".") && !strings.HasSuffix(l, ":"):
+			t.Errorf("got %q, want a sentence with an end, or a command alone on its line", l)
+		}
 	}
 }
 
@@ -350,7 +380,7 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 
 	s := &Subject{
 		Own: Own{Namespace: "holdfast-system", Service: "holdfast", Port: f.Port}, Now: func() time.Time { return today },
-		Catalogue: injectors.NewCatalogue(injectors.Builtin()...), needed: map[string]*Line{}, About: &Object{Name: f.About},
+		Catalogue: injectors.NewCatalogue(injectors.Builtin()...), needed: map[string]*Line{},
 		Raw: func(_ context.Context, path string) ([]byte, error) {
 			switch {
 			case f.Down != "":
@@ -360,6 +390,9 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 			}
 			return []byte(`{"gitVersion": "v1.36.3"}`), nil
 		},
+	}
+	if f.About != "" {
+		s.About = &Object{Name: f.About}
 	}
 	for code, state := range f.Needed {
 		s.needed[code] = &Line{Code: code, State: state, Fix: "(the fix of " + code + ")"}

@@ -156,7 +156,11 @@ func aboutNeighbour(ask func(ctx context.Context, s *Subject, n *neighbour) Resu
 		case n.resting:
 			return notApplicable("istioctl has put it to rest: no pod is sent to it")
 		}
-		return ask(ctx, s, n)
+		r := ask(ctx, s, n)
+		if r.State == Failed && r.Effect == "" {
+			r.Effect = n.loss()
+		}
+		return r
 	}
 }
 
@@ -185,18 +189,18 @@ func (n *neighbour) count() string {
 // fails tells whether one of the entries turns objects away while it cannot be called.
 func (n *neighbour) fails() bool { return slices.ContainsFunc(n.entries, (*Entry).Fails) }
 
-// loss says what a failure looks like.
+// loss says what a failure means for pods.
 func (n *neighbour) loss() string {
 	mutating := n.entries[0].Mutating
 	switch {
 	case mutating && n.fails():
-		return "the pods it selects are refused (FailedCreate on their ReplicaSets)"
+		return "Meanwhile the pods that it selects are refused (failurePolicy Fail; FailedCreate on their ReplicaSets)."
 	case mutating:
-		return "the pods it selects start without what it adds, and nobody gets an error"
+		return "Meanwhile the pods that it selects start without what it adds, and nobody gets an error (failurePolicy Ignore)."
 	case n.fails():
-		return "what it checks is refused"
+		return "Meanwhile what it checks is refused (failurePolicy Fail)."
 	}
-	return "what it checks passes unchecked"
+	return "Meanwhile what it checks passes unchecked (failurePolicy Ignore)."
 }
 
 // policy is failurePolicy with what follows from it.

@@ -31,8 +31,10 @@ func (s State) mark() string {
 //	---------------------
 //	√ HF209 the Service leads to the server's port: 443 to 9443
 //	× HF210 the Service has ready endpoints
-//	    Service holdfast-system/holdfast has no endpoints: no pod matches its selector.
-//	    kubectl -n holdfast-system get pods
+//	    Service holdfast-system/holdfast has no endpoints: Deployment holdfast is scaled to 0.
+//	    Meanwhile pods start as if Holdfast were not there (failurePolicy Ignore).
+//	    Scale it up:
+//	      kubectl -n holdfast-system scale deploy/holdfast --replicas=2
 //	» HF213 the Service answers with our certificate: skipped because HF210 failed
 func (r *Report) Print(w io.Writer) error {
 	var b strings.Builder
@@ -55,6 +57,10 @@ func (r *Report) Print(w io.Writer) error {
 			object = l.Object
 			b.WriteString(object + "\n")
 		}
+		if i > 0 && l.asBefore(&r.Probes[i-1]) {
+			fmt.Fprintf(&b, "%s %s %s: unknown, as %s\n", l.State.mark(), l.Code, l.Title, r.Probes[i-1].Code)
+			continue
+		}
 		l.print(&b)
 	}
 	b.WriteString("\n" + r.Summary() + "\n")
@@ -76,6 +82,21 @@ func (r *Report) nothing(i int) (all bool, n int) {
 	return true, n
 }
 
+// asBefore tells whether the line says of the same object what the one before it has said: nobody could tell, for one reason.
+func (l *Line) asBefore(o *Line) bool {
+	return l.State == Unknown && o.State == Unknown && l.Group == o.Group && l.Object == o.Object && l.Message == o.Message
+}
+
+// command tells a line of a fix that is to be pasted from prose.
+func command(line string) bool {
+	first, _, _ := strings.Cut(line, " ")
+	name, _, assigns := strings.Cut(first, "=")
+	if assigns {
+		return name != "" && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789") == ""
+	}
+	return name != "" && name[0] >= 'a' && name[0] <= 'z'
+}
+
 func (l *Line) print(b *strings.Builder) {
 	head := l.State.mark() + " " + l.Code + " " + l.Title
 	switch l.State {
@@ -93,13 +114,22 @@ func (l *Line) print(b *strings.Builder) {
 			head += ": unknown"
 		}
 		b.WriteString(head + "\n")
-		for _, text := range []string{sentence(l.Message), l.Fix} {
-			for part := range strings.SplitSeq(text, "\n") {
-				if part != "" {
-					b.WriteString("    " + part + "\n")
-				}
-			}
+		for part := range strings.SplitSeq(sentence(l.Message)+"\n"+l.Effect, "\n") {
+			indent(b, "    ", part)
 		}
+		for part := range strings.SplitSeq(l.Fix, "\n") {
+			by := "    "
+			if command(part) {
+				by += "  "
+			}
+			indent(b, by, part)
+		}
+	}
+}
+
+func indent(b *strings.Builder, by, line string) {
+	if line != "" {
+		b.WriteString(by + line + "\n")
 	}
 }
 
@@ -114,7 +144,7 @@ func (r *Report) Summary() string {
 	text := strings.Join(counts, ", ") + fmt.Sprintf(" (%.1f s)", r.Seconds)
 	for i := range r.Probes {
 		if l := &r.Probes[i]; l.State == Failed {
-			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " says more."
+			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " says more. Once it is mended, ask again."
 		}
 	}
 	return text

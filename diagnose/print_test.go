@@ -29,8 +29,8 @@ func TestPrint(t *testing.T) {
 √ HF201 a holds: it does
 × HF202 b holds
     it does not.
-    do this
-    then that
+      do this
+      then that
 » HF203 c holds: skipped because HF202 failed
 ? HF204 d holds: unknown
     no answer within 5 s.
@@ -42,14 +42,14 @@ x
 y
 ‼ HF231 e holds
     not quite.
-    think
+      think
 
 Three
 -----
 - not applicable: there is nothing to ask about
 
 1 passed, 3 not applicable, 1 skipped, 1 unknown, 1 warning, 1 failed (1.2 s)
-The cause: HF202 b; holdfast explain HF202 says more.
+The cause: HF202 b; holdfast explain HF202 says more. Once it is mended, ask again.
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -36,6 +36,8 @@ type Probe struct {
 	Inside bool
 	// Patience is how long the answer may take; usual where it is 0.
 	Patience time.Duration
+	// harm is what a failure does to pods, where the answer itself does not say.
+	harm harm
 
 	ask func(ctx context.Context, s *Subject) Result
 }
@@ -44,9 +46,18 @@ type Probe struct {
 type Result struct {
 	State   State
 	Message string // what was seen: one clause in the present tense
-	Fix     string // what to do next: an imperative with the line to paste; several lines where there are several steps
-	cause   string // as Line.Cause, for answers that were given elsewhere
-	denied  bool   // a right of whoever asked is missing
+	// Effect is what it means for pods while it lasts: one sentence.
+	Effect string
+	// Fix is what to do next, in lines as steps makes them.
+	Fix    string
+	cause  string // as Line.Cause, for answers that were given elsewhere
+	denied bool   // a right of whoever asked is missing
+}
+
+// meaning returns the answer with what it means for pods.
+func (r Result) meaning(effect string) Result {
+	r.Effect = effect
+	return r
 }
 
 // The ways to answer.

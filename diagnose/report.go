@@ -31,18 +31,26 @@ type Line struct {
 	Object  string `json:"object,omitempty"` // empty: ourselves
 	State   State  `json:"state"`
 	Message string `json:"message,omitempty"`
-	Fix     string `json:"fix,omitempty"`
+	// Effect is what it means for pods while it lasts.
+	Effect string `json:"effect,omitempty"`
+	// Fix is what to do next. Each of its lines is prose, beginning with a capital letter, or a command to paste.
+	Fix string `json:"fix,omitempty"`
 	// Cause is the code of the probe because of which this one was skipped.
 	Cause   string  `json:"cause,omitempty"`
 	Seconds float64 `json:"seconds"`
 }
 
 func (l *Line) take(r Result) {
-	l.State, l.Message, l.Fix, l.Cause = r.State, r.Message, r.Fix, r.cause
+	l.State, l.Message, l.Effect, l.Fix, l.Cause = r.State, r.Message, r.Effect, r.Fix, r.cause
 }
 
 func (l *Line) skip(cause string) {
 	l.State, l.Cause, l.Message = Skipped, cause, "skipped because "+cause+" failed"
+}
+
+// result is the line as the answer that it came of.
+func (l *Line) result() Result {
+	return Result{State: l.State, Message: l.Message, Effect: l.Effect, Fix: l.Fix, cause: l.Cause}
 }
 
 // cause returns the code that is to blame for what cannot be asked after this, "" where the answer is in nobody's way.

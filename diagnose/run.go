@@ -247,17 +247,24 @@ func (r *runner) ask(ctx context.Context, j *job) {
 
 // answer puts the question, to the server where only it can tell, or where it may look and whoever asks may not.
 func (p *Probe) answer(ctx context.Context, s *Subject) Result {
-	if s.Server != nil {
-		return p.ask(ctx, s)
+	var r Result
+	switch {
+	case s.Server == nil && p.Inside:
+		r = s.fromServer(ctx, p)
+	default:
+		if r = p.ask(ctx, s); r.denied && s.Server == nil && s.About == nil {
+			r = s.elsewise(ctx, p, r)
+		}
 	}
-	if p.Inside {
-		return s.fromServer(ctx, p)
+	return p.weighed(ctx, s, r)
+}
+
+// weighed adds to a failure what it means for pods.
+func (p *Probe) weighed(ctx context.Context, s *Subject, r Result) Result {
+	if r.State == Failed && r.Effect == "" && s.About == nil {
+		r.Effect = s.effect(ctx, p.harm)
 	}
-	mine := p.ask(ctx, s)
-	if mine.denied && s.About == nil {
-		return s.elsewise(ctx, p, mine)
-	}
-	return mine
+	return r
 }
 
 func late(patience time.Duration) Result {

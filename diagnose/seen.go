@@ -173,7 +173,7 @@ func pointers[T any](items []T) []*T {
 // cannot is the answer where something could not be read.
 func cannot(err error) Result {
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-		r := unknown("Grant the right that the message names, or ask as somebody who has it.", "a right is missing: %v", err)
+		r := unknown("Ask as somebody who has it: --context of an administrator's kubeconfig, or from inside a pod of Holdfast.", "a right is missing: %v", err)
 		r.denied = true
 		return r
 	}

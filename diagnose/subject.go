@@ -84,10 +84,10 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	case err != nil && p.Code != listenerCode:
 		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
 	case err != nil && strings.Contains(err.Error(), "connection refused"):
-		return failed(logsOf(s), "no server runs there, nothing listens at the port of its report either: %v", err)
+		return failed(s.dead(ctx), "no server runs there, nothing listens at the port of its report either: %v", err)
 	case err != nil:
-		return unknown("Ask from inside: kubectl -n "+s.Own.Namespace+" exec deploy/"+s.Own.Service+" -- /holdfast diagnose\n"+
-			"or: kubectl -n "+s.Own.Namespace+" port-forward deploy/"+s.Own.Service+" 8080, and holdfast diagnose --server http://localhost:8080",
+		return unknown(steps("Ask from inside:", s.inside(ctx, "diagnose"),
+			"Or ask the server's report past the API server:", s.kubectl()+" port-forward "+s.deploymentName(ctx)+" 8080 & sleep 2; holdfast diagnose --server http://localhost:8080"),
 			"only the server itself can tell, and its report cannot be read: %v", err)
 	}
 	object := ""
@@ -98,7 +98,7 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	if l == nil {
 		return unknown("", "the server does not ask this: is it of another version?")
 	}
-	return Result{State: l.State, Message: l.Message, Fix: l.Fix, cause: l.Cause}
+	return l.result()
 }
 
 // elsewise is the server's answer where whoever asks may not look: the server may.
@@ -111,7 +111,9 @@ func (s *Subject) elsewise(ctx context.Context, p *Probe, mine Result) Result {
 	if l == nil || l.State == Unknown {
 		return mine
 	}
-	return Result{State: l.State, Message: strings.TrimSpace(l.Message + " (says the server)"), Fix: l.Fix, cause: l.Cause}
+	theirs := l.result()
+	theirs.Message = strings.TrimSpace(l.Message + " (says the server)")
+	return theirs
 }
 
 func (s *Subject) serverReport(ctx context.Context) (*Report, error) {

@@ -1,0 +1,54 @@
+package diagnose
+
+import "context"
+
+// harm is what a failed probe about ourselves means for pods while it lasts.
+type harm int
+
+// The kinds of harm. That of most is the first: the API server cannot call us, or gets no answer that it can use.
+const (
+	failsCalls    harm = iota // failurePolicy says what becomes of the pods
+	hidesPods                 // the API server does not call us at all, and nobody gets an error
+	blindsUs                  // pods are not affected, only this diagnosis
+	dependsOnCase             // the answer says it, or nobody can
+)
+
+// What is said of pods.
+const (
+	noPod  = "No pod is affected: only this diagnosis is."
+	notYet = "Nothing is broken yet."
+	unseen = "Meanwhile pods start as if Holdfast were not there, and nobody gets an error."
+)
+
+// effect says what the harm is, here and now.
+func (s *Subject) effect(ctx context.Context, h harm) string {
+	switch h {
+	case failsCalls:
+		ctx, cancel := context.WithTimeout(ctx, lookUp)
+		defer cancel()
+		if entries, err := s.ourEntries(ctx); err == nil {
+			return effectOf(entries)
+		}
+	case hidesPods:
+		return unseen
+	case blindsUs:
+		return noPod
+	case dependsOnCase:
+	}
+	return ""
+}
+
+// effectOf says what it means that these entries of ours cannot be called.
+func effectOf(entries []*Entry) string {
+	some := false
+	for _, e := range entries {
+		if !e.Probe() && e.Fails() {
+			return "Meanwhile the API server refuses the pods that it should show to Holdfast (failurePolicy Fail)."
+		}
+		some = some || !e.Probe()
+	}
+	if some {
+		return "Meanwhile pods start as if Holdfast were not there (failurePolicy Ignore)."
+	}
+	return noPod
+}

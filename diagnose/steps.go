@@ -1,0 +1,122 @@
+package diagnose
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// steps joins the lines of a fix, leaving out empty ones. A line is prose, which begins with a capital letter and ends with a
+// full stop or a colon, or one command, which pastes as it is into any shell: sh, bash, zsh, on Linux and macOS. Commands that
+// are not needed come last, behind a line that says when they are.
+func steps(lines ...string) string {
+	var out []string
+	for _, l := range lines {
+		if l = strings.TrimSpace(l); l != "" {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// kubectl begins a command about our namespace.
+func (s *Subject) kubectl() string { return "kubectl -n " + s.Own.Namespace }
+
+// deploymentName names our Deployment as kubectl takes it.
+func (s *Subject) deploymentName(ctx context.Context) string {
+	if s.seen != nil {
+		ctx, cancel := context.WithTimeout(ctx, lookUp)
+		defer cancel()
+		if d, err := s.deployment(ctx); err == nil && d != nil {
+			return "deploy/" + d.Name
+		}
+	}
+	return "deploy/" + s.Own.Service
+}
+
+// logs prints the end of what our servers have said, all of them.
+func (s *Subject) logs() string {
+	return s.kubectl() + " logs -l " + nameLabel + "=" + ourName + " --tail=50 --prefix"
+}
+
+// inside runs a command of Holdfast's own binary in one of its pods.
+func (s *Subject) inside(ctx context.Context, command string) string {
+	return s.kubectl() + " exec " + s.deploymentName(ctx) + " -- /holdfast " + command
+}
+
+// holdfast runs a command of Holdfast's own binary: in a pod, where it is the server that speaks, for its reader may have no
+// binary; else the way whoever asks has just done.
+func (s *Subject) holdfast(ctx context.Context, command string) string {
+	if s.Server != nil {
+		return s.inside(ctx, command)
+	}
+	return "holdfast " + command
+}
+
+// restart makes new pods, the old ones stay until they are ready.
+func (s *Subject) restart(ctx context.Context) string {
+	return s.kubectl() + " rollout restart " + s.deploymentName(ctx)
+}
+
+// dead is what to look at where no server answers at all.
+func (s *Subject) dead(ctx context.Context) string {
+	d := s.deploymentName(ctx)
+	return steps("Look at the pods, and at what the one that ended has said last:",
+		s.kubectl()+" get pods -o wide",
+		s.kubectl()+" logs "+d+" --tail=50",
+		"If it has been restarted, the log of the run before has the reason:",
+		s.kubectl()+" logs "+d+" --previous --tail=50",
+		"If it says nothing, start it anew:",
+		s.restart(ctx))
+}
+
+// op is one operation of a JSON patch.
+type op struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// patch is the line that changes an entry: paths begin in the entry. It changes nothing where somebody has put the entries into
+// another order meanwhile.
+func (e *Entry) patch(ops ...op) string { return patchEntries([]*Entry{e}, ops...) }
+
+// patchEntries does the same to several entries of one configuration.
+func patchEntries(entries []*Entry, ops ...op) string {
+	var all []op
+	for _, e := range entries {
+		at := "/webhooks/" + strconv.Itoa(e.Index)
+		all = append(all, op{"test", at + "/name", e.Name})
+		for _, o := range ops {
+			o.Path = at + o.Path
+			all = append(all, o)
+		}
+	}
+	return "kubectl patch " + entries[0].Where() + " --type=json -p '" + encode(all) + "'"
+}
+
+// encode prints a value as JSON that can stand between single quotes.
+func encode(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil { // maps, lists and strings: cannot happen
+		return fmt.Sprintf("%v", err)
+	}
+	return strings.ReplaceAll(strings.TrimSpace(b.String()), "'", `\u0027`)
+}
+
+// byConfiguration sorts entries by the configuration that they are in.
+func byConfiguration(entries []*Entry) [][]*Entry {
+	var out [][]*Entry
+	for _, e := range entries {
+		if n := len(out); n > 0 && out[n-1][0].Where() == e.Where() {
+			out[n-1] = append(out[n-1], e)
+			continue
+		}
+		out = append(out, []*Entry{e})
+	}
+	return out
+}
