@@ -364,7 +364,7 @@ func (n *neighbour) open(ctx context.Context, s *Subject) string {
 func (n *neighbour) platform(ctx context.Context, s *Subject) Platform {
 	p, err := n.all.cloud.get(ctx, s.seen.life, func(ctx context.Context) (Platform, error) { return s.Platform(ctx), nil })
 	if err != nil {
-		return Other
+		return Platform{}
 	}
 	return p
 }

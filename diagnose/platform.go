@@ -2,61 +2,193 @@ package diagnose
 
 import (
 	"context"
-	"fmt"
+	"regexp"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Platform is who runs the control plane, as far as its firewall goes.
-type Platform string
+// Cloud is who runs the control plane, as far as its firewall goes.
+type Cloud string
 
 // What can be told from a Node.
 const (
-	GKE   Platform = "GKE"
-	EKS   Platform = "EKS"
-	AKS   Platform = "AKS"
-	Other Platform = ""
+	GKE   Cloud = "GKE"
+	EKS   Cloud = "EKS"
+	AKS   Cloud = "AKS"
+	Other Cloud = "" // none of these, or nobody can tell
 )
 
-// Platform tells where the cluster runs by one of its Nodes: by the labels that the three clouds give to nodes of their
-// managed clusters, which clusters of people's own on the same machines lack. Other where it cannot be told.
+// Platform is a cloud, and what a Node of the cluster tells of the names that its command line wants. What it does not tell, or
+// what no name there looks like, is empty.
+type Platform struct {
+	Cloud Cloud
+	// Account is GKE's project or AKS's subscription.
+	Account string
+	// Region and Zone are where the node is.
+	Region, Zone string
+	// Instance is the machine behind the node.
+	Instance string
+	// Cluster is the cluster's name.
+	Cluster string
+	// Group is AKS's resource group of the nodes.
+	Group string
+}
+
+// mostNodes is how many nodes are looked at: one may be odd, a hundred are alike.
+const mostNodes = 50
+
+// Platform tells where the cluster runs by its Nodes; nothing where it cannot be told.
 func (s *Subject) Platform(ctx context.Context) Platform {
-	nodes, err := s.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil || len(nodes.Items) == 0 {
-		return Other
+	nodes, err := s.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: mostNodes})
+	if err != nil {
+		return Platform{}
 	}
-	for key := range nodes.Items[0].Labels {
-		switch {
-		case strings.HasPrefix(key, "cloud.google.com/gke-"):
-			return GKE
-		case strings.HasPrefix(key, "eks.amazonaws.com/"):
-			return EKS
-		case strings.HasPrefix(key, "kubernetes.azure.com/"):
-			return AKS
+	var best Platform
+	for i := range nodes.Items {
+		if p := platformOf(&nodes.Items[i]); p.told() > best.told() {
+			best = p
 		}
+	}
+	return best
+}
+
+// told counts what is known.
+func (p *Platform) told() int {
+	n := 0
+	for _, value := range []string{string(p.Cloud), p.Account, p.Region, p.Zone, p.Instance, p.Cluster, p.Group} {
+		if value != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// The labels that the clouds give to the nodes of their managed clusters. Clusters of people's own on the same machines (kOps,
+// kubeadm, Cluster API) have the same kind of provider ID and lack them.
+const (
+	gkeLabels = "cloud.google.com/gke-"
+	eksLabels = "eks.amazonaws.com/"
+	aksLabels = "kubernetes.azure.com/"
+	// aksGroup is the node resource group, cut where it is too long for a label (AKS, "Use labels in an AKS cluster").
+	aksGroup = aksLabels + "cluster"
+	// eksctlCluster is on all nodes that eksctl makes, those that EKS does not manage too (eksctl, pkg/apis/eksctl.io/v1alpha5/types.go).
+	eksctlCluster = "alpha.eksctl.io/cluster-name"
+)
+
+// Provider IDs: cloud-provider-gcp, pkg/... ("gce://PROJECT/ZONE/NAME"); cloud-provider-aws, pkg/providers/v1/instances.go
+// ("aws:///ZONE/INSTANCE"); EKS hybrid nodes ("eks-hybrid:///REGION/CLUSTER/INSTANCE"); cloud-provider-azure, pkg/consts
+// ("azure:///subscriptions/.../resourceGroups/...", of which the group is in lower case).
+var (
+	gceNode    = regexp.MustCompile(`^gce://([a-z0-9.:-]+)/([a-z0-9-]+)/([a-z0-9-]+)$`)
+	awsNode    = regexp.MustCompile(`^aws:///([a-z0-9-]*)/(i-[0-9a-f]+)$`)
+	hybridNode = regexp.MustCompile(`^eks-hybrid:///([a-z0-9-]+)/([A-Za-z0-9_-]+)/`)
+	azureNode  = regexp.MustCompile(`(?i)^azure:///subscriptions/([0-9a-f-]+)/resourceGroups/([^/]+)/`)
+	awsZone    = regexp.MustCompile(`^([a-z]+(?:-[a-z]+)+-[0-9]+)[a-z]$`)
+	labelled   = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`) // what a label can hold, and a shell leaves alone
+)
+
+// platformOf is what one node tells.
+func platformOf(n *corev1.Node) Platform {
+	p := Platform{Cloud: cloudOf(n), Region: label(n, corev1.LabelTopologyRegion), Zone: label(n, corev1.LabelTopologyZone)}
+	switch p.Cloud {
+	case GKE:
+		p.readGKE(n)
+	case EKS:
+		p.readEKS(n)
+	case AKS:
+		p.readAKS(n)
+	case Other:
+		return Platform{}
+	}
+	return p
+}
+
+// label is what a label says, where a shell would take it for one word.
+func label(n *corev1.Node, key string) string {
+	if value := n.Labels[key]; labelled.MatchString(value) {
+		return value
+	}
+	return ""
+}
+
+func (p *Platform) readGKE(n *corev1.Node) {
+	m := gceNode.FindStringSubmatch(n.Spec.ProviderID)
+	if m == nil {
+		return
+	}
+	p.Account, p.Zone = m[1], m[2]
+	if !strings.HasPrefix(m[3], autopilot) { // nobody but Google sees those
+		p.Instance = m[3]
+	}
+}
+
+func (p *Platform) readEKS(n *corev1.Node) {
+	p.Cluster = label(n, eksctlCluster)
+	if m := awsNode.FindStringSubmatch(n.Spec.ProviderID); m != nil {
+		p.Instance = m[2]
+		if zone := awsZone.FindStringSubmatch(m[1]); zone != nil && p.Region == "" {
+			p.Region = zone[1]
+		}
+	} else if m := hybridNode.FindStringSubmatch(n.Spec.ProviderID); m != nil {
+		p.Region, p.Cluster = m[1], m[2]
+	}
+}
+
+func (p *Platform) readAKS(n *corev1.Node) {
+	const longest = 63 // of a label's value
+	p.Group = label(n, aksGroup)
+	if m := azureNode.FindStringSubmatch(n.Spec.ProviderID); m != nil {
+		p.Account = m[1]
+		if (p.Group == "" || len(p.Group) == longest) && labelled.MatchString(m[2]) {
+			p.Group = m[2]
+		}
+	}
+}
+
+// autopilot is how the names of the machines of GKE's Autopilot begin, and those of its firewall rules; others begin with gke-.
+const autopilot = "gk3-"
+
+// cloudOf tells whose managed cluster a node is of.
+func cloudOf(n *corev1.Node) Cloud {
+	has := func(prefix string) bool {
+		for key := range n.Labels {
+			if strings.HasPrefix(key, prefix) {
+				return true
+			}
+		}
+		return false
+	}
+	id, kubelet := n.Spec.ProviderID, n.Status.NodeInfo.KubeletVersion
+	switch {
+	case has(gkeLabels), strings.HasPrefix(id, "gce://") && strings.Contains(kubelet, "-gke."):
+		return GKE
+	case has(eksLabels), has(eksctlCluster), strings.HasPrefix(id, "eks-hybrid://"), strings.HasPrefix(id, "aws://") && strings.Contains(kubelet, "-eks-"):
+		// The last for nodes that people add themselves: EKS's images have a kubelet of this version (awslabs/amazon-eks-ami).
+		return EKS
+	case has(aksLabels):
+		return AKS
 	}
 	return Other
 }
 
-// OpenPort says how the way from the control plane to a port of the nodes' pods is opened.
+// OpenPort says how the way from the control plane to a port of the nodes' pods is opened. Each line is prose, or one command that
+// pastes into any shell as it stands, once those above it have been pasted; nothing is sent that came back empty.
 func OpenPort(p Platform, port int, whose string) string {
-	switch p {
-	case GKE: // cloud.google.com/kubernetes-engine/docs, "Private clusters: add firewall rules"
-		return fmt.Sprintf(`Private GKE clusters let the control plane reach nodes at 443 and 10250 alone. Open %d (%s):
-gcloud container clusters describe CLUSTER --format='value(privateClusterConfig.masterIpv4CidrBlock,network)'
-gcloud compute firewall-rules create allow-control-plane-%d --network NETWORK --direction INGRESS --source-ranges CIDR --allow tcp:%d`, port, whose, port, port)
-	case EKS: // docs.aws.amazon.com/eks, "Security group requirements"
-		return fmt.Sprintf(`The nodes' security group has to let the control plane's in at %d (%s):
-aws eks describe-cluster --name CLUSTER --query cluster.resourcesVpcConfig.clusterSecurityGroupId
-aws ec2 authorize-security-group-ingress --group-id NODE_SG --protocol tcp --port %d --source-group CLUSTER_SG
-With an overlay network (Calico, Cilium) on EKS the control plane cannot reach pods at all: run with hostNetwork.`, port, whose, port)
-	case AKS: // learn.microsoft.com/azure/aks: the control plane reaches nodes through the konnectivity tunnel, from pods in kube-system
-		return fmt.Sprintf(`On AKS calls come through the konnectivity agents in kube-system. Let them in at %d (%s), and look at them:
-kubectl -n kube-system logs -l app=konnectivity-agent --tail=20
-az network nsg rule create -g NODE_RESOURCE_GROUP --nsg-name NSG -n allow-%d --priority 200 --access Allow --protocol Tcp --destination-port-ranges %d --source-address-prefixes VirtualNetwork`,
-			port, whose, port, port)
-	case Other:
+	if port == 0 {
+		return "Let the control plane's machines reach the port that " + whose + " serves: firewall, security group, network policy."
 	}
-	return fmt.Sprintf("Let the control plane's machines reach the pods at port %d (%s): firewall, security group, network policy. The port of the Service is not the one that is blocked.", port, whose)
+	var lines []string
+	switch p.Cloud {
+	case GKE:
+		lines = p.openGKE()
+	case EKS:
+		lines = p.openEKS()
+	case AKS:
+		lines = p.openAKS()
+	case Other:
+		lines = []string{"Let the control plane's machines reach the pods at port @PORT (@WHOSE): firewall, security group, network policy. The port of the Service is not the one that is blocked."}
+	}
+	return p.fill(lines, port, whose)
 }
