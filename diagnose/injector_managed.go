@@ -18,24 +18,52 @@ import (
 // (cloud.google.com/service-mesh/docs, "Provision a managed Cloud Service Mesh control plane").
 const meshGroup = "mesh.cloud.google.com"
 
-// managedRevisions lists the ControlPlaneRevisions; none where the cluster does not know such objects.
-func managedRevisions(ctx context.Context, s *Subject) ([]*Object, error) {
+// managedKind is the kind of the ControlPlaneRevisions in the version that the API server prefers; nil where it serves none, which
+// everybody may ask.
+func (s *Subject) managedKind(ctx context.Context) (*schema.GroupVersionResource, error) {
 	if s.Raw == nil || s.Dynamic == nil {
 		return nil, nil
 	}
-	page, err := s.Raw(ctx, "/apis/"+meshGroup)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for %s: %w", meshGroup, err)
-	}
 	var group metav1.APIGroup
-	if err := json.Unmarshal(page, &group); err != nil {
-		return nil, fmt.Errorf("read versions of %s: %w", meshGroup, err)
+	if err := s.read(ctx, "/apis/"+meshGroup, &group); err != nil {
+		return nil, err
 	}
 	kind := schema.GroupVersionResource{Group: meshGroup, Version: group.PreferredVersion.Version, Resource: "controlplanerevisions"}
-	revisions, err := s.Dynamic.Resource(kind).List(ctx, metav1.ListOptions{})
+	if kind.Version == "" {
+		return nil, nil
+	}
+	var served metav1.APIResourceList
+	if err := s.read(ctx, "/apis/"+meshGroup+"/"+kind.Version, &served); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool { return r.Name == kind.Resource }) {
+		return nil, nil
+	}
+	return &kind, nil
+}
+
+// read decodes what the API server answers to a path, and leaves alone what it is decoded into where there is nothing.
+func (s *Subject) read(ctx context.Context, path string, into any) error {
+	page, err := s.Raw(ctx, path)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := json.Unmarshal(page, into); err != nil {
+		return fmt.Errorf("decode %s: %w", path, err)
+	}
+	return nil
+}
+
+// managedRevisions lists the ControlPlaneRevisions; none where the cluster does not know such objects.
+func managedRevisions(ctx context.Context, s *Subject) ([]*Object, error) {
+	kind, err := s.managedKind(ctx)
+	if err != nil || kind == nil {
+		return nil, err
+	}
+	revisions, err := s.Dynamic.Resource(*kind).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

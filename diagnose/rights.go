@@ -53,8 +53,11 @@ func rights() Probe {
 	}
 }
 
-// ofMesh is what the rights are for without which Holdfast foretells less.
+// What the rights are for without which Holdfast foretells less.
 const ofMesh = "settings of the mesh"
+
+// ofManaged is what a right is for that matters where Google manages the mesh, and nowhere else.
+const ofManaged = "the managed control plane"
 
 // right is one thing that the server does.
 type right struct {
@@ -101,6 +104,9 @@ func (s *Subject) rights(ctx context.Context) []right {
 	add(own, "policy", "poddisruptionbudgets", s.Own.Namespace, "", "list")
 	add(own, "", "configmaps", s.Own.Namespace, "", "create")
 	add(own, "", "events", s.Own.Namespace, "", "create")
+	if kind, err := s.managedKind(ctx); err == nil && kind != nil {
+		add(ofManaged, kind.Group, kind.Resource, "", "", "list")
+	}
 	if s.Server.CertDir == "" {
 		if s.Server.Secret != "" {
 			add("certificate", "", "secrets", s.Own.Namespace, s.Server.Secret, "get", "list", "watch", "update")
