@@ -68,8 +68,17 @@ func newEvent(l *Line, now time.Time, replica string) *corev1.Event {
 	const most = 1024 // k8s.io/kubernetes, pkg/apis/core/validation/events.go at 1.36
 	at := metav1.NewTime(now)
 	return &corev1.Event{
-		Type: kind, Reason: reason, Message: report.Shorten(strings.TrimSpace(sentence(text+": "+l.Message)+" "+first(l.Fix)), most-8),
+		Type: kind, Reason: reason, Message: report.Shorten(strings.TrimSpace(sentence(text+": "+l.Message)+" "+begin(l.Fix)), most-8),
 		Source: corev1.EventSource{Component: "holdfast", Host: replica}, ReportingController: "holdfast.dev/diagnose", ReportingInstance: replica,
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
+}
+
+// begin returns the first step of a fix: a line, with the command that it leads to.
+func begin(fix string) string {
+	lines := strings.SplitN(fix, "\n", 3)
+	if len(lines) > 1 && strings.HasSuffix(lines[0], ":") && command(lines[1]) {
+		return lines[0] + " " + lines[1]
+	}
+	return lines[0]
 }

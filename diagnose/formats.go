@@ -53,7 +53,7 @@ func (l *Line) about() string {
 }
 
 // text is what is wrong and what to do.
-func (l *Line) text() string { return strings.TrimSpace(l.Message + "\n" + l.Fix) }
+func (l *Line) text() string { return steps(sentence(l.Message), l.Effect, l.Fix) }
 
 // level is the word that SARIF and GitHub have for a state; "" for what is in order, or not the cause.
 func (s State) level() string {

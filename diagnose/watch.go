@@ -139,6 +139,9 @@ func (w *Watch) tell(ctx context.Context, r *Report) {
 		if l.Object != "" {
 			fields = append(fields, "object", l.Object)
 		}
+		if l.Effect != "" {
+			fields = append(fields, "effect", l.Effect)
+		}
 		if l.Fix != "" {
 			fields = append(fields, "fix", l.Fix)
 		}
