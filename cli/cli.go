@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 what it can, and refuses, with one clear sentence, a pod that would hang in Init.`,
 		Example: `  holdfast serve --config holdfast.yaml   # the admission webhook, inside a cluster
   holdfast diagnose                       # does the API server reach it, and the injectors?
+  holdfast explain HF101                  # what a code means, or an error text of Kubernetes, a mesh or a cloud
   holdfast version`,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -99,14 +99,14 @@ func managedRevision() Probe {
 			describe := "kubectl -n " + o.GetNamespace() + " describe controlplanerevision " + o.GetName()
 			stalled, reason, message := condition(o, "Stalled")
 			if stalled == string(metav1.ConditionTrue) {
-				return failed(describe, "its provisioning has stopped: %s: %s", reason, message)
+				return failed(describe+"\n"+describe+" | holdfast explain -", "its provisioning has stopped: %s: %s", reason, message)
 			}
 			reconciled, reason, message := condition(o, "Reconciled")
 			switch reconciled {
 			case string(metav1.ConditionTrue):
 				return passed("Reconciled")
 			case string(metav1.ConditionFalse):
-				return failed(describe, "it is not reconciled: %s: %s", reason, message)
+				return failed(describe+"\n"+describe+" | holdfast explain -", "it is not reconciled: %s: %s", reason, message)
 			}
 			return warn(describe, "it says nothing of Reconciled yet: it is being provisioned, which takes minutes")
 		},

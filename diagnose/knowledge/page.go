@@ -22,11 +22,13 @@ type Page struct {
 	Code     string          `json:"code"`
 	Name     string          `json:"name"`
 	Severity report.Severity `json:"severity"`
-	Title    string          `json:"title"`
-	Why      string          `json:"why"`
-	Fix      string          `json:"fix"`
-	Silence  string          `json:"silence,omitempty"` // how not to hear of it
-	Example  *Example        `json:"example,omitempty"`
+	// Otherwise says when it is another severity.
+	Otherwise string   `json:"otherwise,omitempty"`
+	Title     string   `json:"title"`
+	Why       string   `json:"why"`
+	Fix       string   `json:"fix"`
+	Silence   string   `json:"silence,omitempty"` // how not to hear of it
+	Example   *Example `json:"example,omitempty"`
 }
 
 // Example is a case that shows what a rule finds.
@@ -49,7 +51,7 @@ func Find(topics []report.Topic, codeOrName string) (*report.Topic, bool) {
 // NewPage returns a topic's page.
 func NewPage(t *report.Topic, silence string) *Page {
 	return &Page{
-		Code: t.Code, Name: t.Name, Severity: t.Severity, Title: t.Title, Why: t.Why, Fix: t.Fix,
+		Code: t.Code, Name: t.Name, Severity: t.Severity, Otherwise: t.Otherwise, Title: t.Title, Why: t.Why, Fix: t.Fix,
 		Silence: silence, Example: example(t.Code),
 	}
 }
@@ -76,7 +78,8 @@ func example(code string) *Example {
 // String is the page as people read it.
 func (p *Page) String() string {
 	var b strings.Builder
-	b.WriteString(p.Code + " " + p.Name + " (" + p.Severity.String() + "): " + p.Title + "\n\n")
+	topic := report.Topic{Severity: p.Severity, Otherwise: p.Otherwise}
+	b.WriteString(p.Code + " " + p.Name + " (" + topic.Severities() + "): " + p.Title + "\n\n")
 	field(&b, "why", wrap(p.Why)...)
 	field(&b, "fix", wrap(p.Fix)...)
 	field(&b, "mute", wrap(p.Silence)...)
