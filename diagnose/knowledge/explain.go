@@ -48,15 +48,15 @@ func (b *Base) Explain(text string, topics []report.Topic) []Explanation {
 			end = lineEnd(text, end)
 		}
 		x.Text = shorten(text[m.start:end])
-		out = add(out, &x)
+		out = add(out, &x, m.entry != nil && m.entry.Once)
 	}
 	return out
 }
 
 // add adds an explanation, or counts it when it was given before: of the same entry, about the same things. What else the text
 // says each time (a port, a time of day) is not worth another. One in which the text names nothing adds nothing to one of the
-// same entry in which it does.
-func add(all []Explanation, x *Explanation) []Explanation {
+// same entry in which it does. What is said once is not said of other things again.
+func add(all []Explanation, x *Explanation, once bool) []Explanation {
 	x.Times = 1
 	for i := range all {
 		y := &all[i]
@@ -67,7 +67,7 @@ func add(all []Explanation, x *Explanation) []Explanation {
 			x.Times += y.Times
 			*y = *x
 			return all
-		case len(x.Values) == 0, x.Title == y.Title && slices.Equal(x.Next, y.Next):
+		case len(x.Values) == 0, x.Title == y.Title && (once || slices.Equal(x.Next, y.Next)):
 			y.Times++
 			return all
 		}

@@ -39,11 +39,14 @@ type Entry struct {
 	Match  []string `json:"match"`  // patterns, any of which is enough
 	Cause  string   `json:"cause"`  // how it comes about
 	Remedy string   `json:"remedy"` // what to do
-	Next   []string `json:"next"`   // commands, what to see first
+	Next   []string `json:"next"`   // commands, what to see first: each alone, as a shell takes it, or a sentence on those below
 	Source string   `json:"source"` // project, file and release, or document
 
 	// Codes of rules that say more. Whoever prints the entry knows which of them there are.
 	Codes []string `json:"codes,omitempty"`
+
+	// Once is for states that many things are in at the same time: the first is explained, the others are counted.
+	Once bool `json:"once,omitempty"`
 
 	// General entries say what holds for many texts. They are silent where another entry knows more about the same text.
 	General bool `json:"general,omitempty"`

@@ -5,8 +5,10 @@ import (
 	"flag"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +132,52 @@ func TestTexts(t *testing.T) {
 			if len(code) != 5 || !strings.HasPrefix(code, "HF") {
 				t.Errorf("%s: got code %q, want HFnnn", e.Name, code)
 			}
+		}
+	}
+}
+
+// TestNext holds that what comes next is a sentence or a command that any shell takes as it stands, wherever names are filled in.
+func TestNext(t *testing.T) {
+	t.Parallel()
+	b := base(t)
+	programs := "kubectl gcloud aws az istioctl holdfast curl date chronyc firewall-cmd test"
+	sentence, assigned := regexp.MustCompile(`^[A-Z].*[.:]$`), regexp.MustCompile(`^[A-Z_]+=\$\(.+\)$`)
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("no shell")
+	}
+	seen := map[string]bool{}
+	check := func(x *knowledge.Explanation) {
+		for _, line := range x.Next {
+			if seen[line] {
+				continue
+			}
+			seen[line] = true
+			first, _, _ := strings.Cut(line, " ")
+			command := assigned.MatchString(line) || slices.Contains(strings.Fields(programs), first)
+			if command == (sentence.MatchString(line) && !assigned.MatchString(line)) {
+				t.Errorf("%s: got %q, want a sentence or a command", x.Entry, line)
+			}
+			if !command {
+				continue
+			}
+			for _, words := range []string{" # ", "; ", "<<<"} {
+				if strings.Contains(line, words) {
+					t.Errorf("%s: got %q, which does not paste into every shell", x.Entry, line)
+				}
+			}
+			if out, err := exec.CommandContext(t.Context(), shell, "-n", "-c", line).CombinedOutput(); err != nil {
+				t.Errorf("%s: %q: %s", x.Entry, line, out)
+			}
+		}
+	}
+	for _, e := range b.Entries() {
+		about, _ := b.About(e.Name)
+		check(&about)
+	}
+	for _, text := range realTexts(t) {
+		for _, x := range b.Explain(text, nil) {
+			check(&x)
 		}
 	}
 }
