@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,15 @@ import (
 
 // apiServerServerName is a name in the API server's certificate that does not depend on the address it is reached at.
 const apiServerServerName = "kubernetes"
+
+const (
+	// APIServerUser is the user that the API server's client certificate names: by it kubelets and etcd know it.
+	APIServerUser = "kube-apiserver"
+	// apiServerClusterIP is that of Service kubernetes: the first address of the range.
+	apiServerClusterIP = "10.96.0.1"
+	// APIServerInside is where ServeInside serves.
+	APIServerInside = apiServerClusterIP + ":443"
+)
 
 // tokenLifetime of ServiceAccount tokens is long enough for a demo that someone keeps for a day.
 const tokenLifetime = 24 * 60 * 60
@@ -37,6 +47,15 @@ func (c *Cluster) ConfigFor(user string, groups ...string) (*rest.Config, error)
 	config := rest.AnonymousClientConfig(c.admin)
 	config.CertData, config.KeyData = pair.cert, pair.key
 	return config, nil
+}
+
+// Certificate is one for a server at these addresses or names, by the authority that the API server trusts.
+func (c *Cluster) Certificate(user string, hosts ...string) (tls.Certificate, error) {
+	pair, err := c.authority.issue(user, nil, hosts...)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(pair.cert, pair.key)
 }
 
 // ServiceAccountConfig is the configuration of a ServiceAccount that exists, by a token bound to it.
@@ -101,6 +120,24 @@ func (c *Cluster) forward(host *Host) (string, error) {
 	c.forwarders[host] = listener
 	go serveForward(listener, apiServer.Host)
 	return listener.Addr().String(), nil
+}
+
+// ServeInside makes the API server reachable inside a host at the address of Service kubernetes, which is what programs in pods
+// are told. Close what is returned before the host.
+func (c *Cluster) ServeInside(ctx context.Context, host *Host) (_ io.Closer, err error) {
+	apiServer, err := url.Parse(c.admin.Host)
+	if err != nil {
+		return nil, err
+	}
+	if err := ip(ctx, "-n", host.netns, "address", "add", apiServerClusterIP+"/32", "dev", "lo"); err != nil {
+		return nil, fmt.Errorf("serve the API server inside host %s: %w", host.Name(), err)
+	}
+	listener, err := host.Listen(ctx, "tcp", APIServerInside)
+	if err != nil {
+		return nil, fmt.Errorf("serve the API server inside host %s: %w", host.Name(), err)
+	}
+	go serveForward(listener, apiServer.Host)
+	return listener, nil
 }
 
 // serveForward connects every connection to target, until the listener is closed.

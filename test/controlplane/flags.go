@@ -55,8 +55,8 @@ func (l layout) prepare() (*authority, error) {
 		hosts      []string
 	}{
 		{"etcd", "etcd", []string{"localhost", "127.0.0.1"}},
-		{"apiserver", "kube-apiserver", []string{
-			"localhost", "127.0.0.1", "10.96.0.1", apiServerServerName, "kubernetes.default", "kubernetes.default.svc",
+		{"apiserver", APIServerUser, []string{
+			"localhost", "127.0.0.1", apiServerClusterIP, apiServerServerName, "kubernetes.default", "kubernetes.default.svc",
 			"kubernetes.default.svc.cluster.local",
 		}},
 		{"service-accounts", "service-accounts", nil}, // to sign tokens
@@ -113,6 +113,11 @@ func (l layout) apiServerFlags() []string {
 		"--tls-cert-file=" + l.path("apiserver.crt"),
 		"--tls-private-key-file=" + l.path("apiserver.key"),
 		"--client-ca-file=" + l.path("ca.crt"),
+		// For kubectl logs and exec: the API server asks the kubelet of the pod's node (test/kubelet).
+		"--kubelet-certificate-authority=" + l.path("ca.crt"),
+		"--kubelet-client-certificate=" + l.path("apiserver.crt"),
+		"--kubelet-client-key=" + l.path("apiserver.key"),
+		"--kubelet-preferred-address-types=InternalIP", // names of nodes do not resolve here
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
 		"--service-cluster-ip-range=10.96.0.0/16",

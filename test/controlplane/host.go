@@ -84,7 +84,7 @@ func (h *Host) Gateway() netip.Addr { return h.gateway }
 // Command is a command that runs inside the host, and is killed with this process.
 func (h *Host) Command(ctx context.Context, binary string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.netns, binary}, args...)...)
-	dieWithParent(cmd)
+	DieWithParent(cmd)
 	return cmd
 }
 

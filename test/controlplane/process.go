@@ -30,13 +30,18 @@ type Process struct {
 
 // StartProcess starts cmd and appends what it prints to the file logPath. It replaces the command's output streams.
 func StartProcess(cmd *exec.Cmd, name, logPath string) (*Process, error) {
+	return startProcess(cmd, name, logPath, nil)
+}
+
+// startProcess starts cmd from a thread that has entered somewhere; enter may be nil.
+func startProcess(cmd *exec.Cmd, name, logPath string, enter func() error) (*Process, error) {
 	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", name, err)
 	}
 	defer logFile.Close()
 	cmd.Stdout, cmd.Stderr = logFile, logFile
-	dieWithParent(cmd)
+	DieWithParent(cmd)
 
 	info, err := logFile.Stat()
 	if err != nil {
@@ -47,8 +52,15 @@ func StartProcess(cmd *exec.Cmd, name, logPath string) (*Process, error) {
 	go func() {
 		// Linux sends the death signal when the thread that forked ends, not the process, so that thread waits here.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		var err error
+		if enter == nil {
+			defer runtime.UnlockOSThread()
+		} else { // the thread ends with this goroutine, instead of carrying the namespace to another one
+			err = enter()
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			p.waitErr = cmd.Wait()
@@ -87,6 +99,20 @@ func (p *Process) Err() error {
 		return fmt.Errorf("%w: %w", errPortTaken, err)
 	}
 	return err
+}
+
+// ExitCode is how the program ended, as a shell counts: 128 and the number of the signal that killed it. It is 0 while the program
+// runs.
+func (p *Process) ExitCode() int {
+	select {
+	case <-p.done:
+	default:
+		return 0
+	}
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return p.cmd.ProcessState.ExitCode()
 }
 
 // Stop asks the program to end, kills it after the grace period, and returns when it is gone.

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent puts cmd into a process group of its own and has the kernel kill it when this process ends.
-func dieWithParent(cmd *exec.Cmd) {
+// DieWithParent puts cmd into a process group of its own and has the kernel kill it when this process ends.
+func DieWithParent(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent puts cmd into a process group of its own. Only Linux can also tie its life to ours.
-func dieWithParent(cmd *exec.Cmd) {
+// DieWithParent puts cmd into a process group of its own. Only Linux can also tie its life to ours.
+func DieWithParent(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
