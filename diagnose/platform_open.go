@@ -38,6 +38,7 @@ func (p *Platform) openGKE() []string {
 		`OWNER=$(echo "$NETWORK" | cut -s -d/ -f2)`,
 		`TAG=$(test -n "$CIDR" && test -n "$OWNER" && gcloud compute firewall-rules list --project "$OWNER" --filter="name~^gk AND sourceRanges:($CIDR)" --limit=1 --format='value(targetTags[0])')`,
 		`test -n "$TAG" && gcloud compute firewall-rules create "$CLUSTER-control-plane-@PORT" --project "$OWNER" --network "${NETWORK##*/}" --direction INGRESS --source-ranges "$CIDR" --target-tags "$TAG" --allow tcp:@PORT`,
+		"Who may not open it can have the server listen at 10250, which is open (Holdfast: --webhook-port, and the container's port).",
 		"Where TAG is empty the cluster has no such firewall, and calls come through the konnectivity agents: see what they say.",
 		"kubectl -n kube-system logs -l k8s-app=konnectivity-agent --tail=20",
 	)
