@@ -71,6 +71,11 @@ type fixture struct {
 	Until   float64  `json:"until"`
 	None    bool     `json:"none"`  // no certificate is served
 	Files   string   `json:"files"` // good, mismatched, missing, other; "": --cert-dir is not set
+	// Mounted is the Secret that the Deployment mounts where --cert-dir points; Issued tells that cert-manager writes it.
+	Mounted string `json:"mounted"`
+	Issued  bool   `json:"issued"`
+	// Clock is the API server's; without it nobody knows what it says.
+	Clock *float64 `json:"clock"`
 	// Dial is what an address does: refused, silent, plain, hangs (after the handshake), or the CA of what it presents (ours, other); ours without a word.
 	Dial    map[string]string `json:"dial"`
 	Denied  []string          `json:"denied"` // VERB RESOURCE
@@ -374,7 +379,8 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
-	objects := append(apply(t, installation(t, ours), &c), parse(t, parts["add.yaml"])...)
+	dir := t.TempDir()
+	objects := append(apply(t, f.certified(t, installation(t, ours), dir), &c), parse(t, parts["add.yaml"])...)
 	hours := func(n float64) time.Time { return today.Add(time.Duration(n * float64(time.Hour))) }
 	served := ours.issue(t, f.Names, hours(f.From), hours(f.Until))
 
@@ -423,17 +429,17 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 			return served, nil
 		},
 	}
-	f.files(t, s, served, ours)
+	f.files(t, s, served, ours, dir)
 	return s
 }
 
 // files writes what --cert-dir holds.
-func (f *fixture) files(t *testing.T, s *Subject, served *tls.Certificate, ours *signer) {
+func (f *fixture) files(t *testing.T, s *Subject, served *tls.Certificate, ours *signer, dir string) {
 	t.Helper()
 	if f.Files == "" {
 		return
 	}
-	s.Server.CertDir = t.TempDir()
+	s.Server.CertDir = dir
 	renewed := ours.issue(t, f.Names, today, today.AddDate(1, 0, 0))
 	switch f.Files {
 	case "good":
@@ -446,6 +452,32 @@ func (f *fixture) files(t *testing.T, s *Subject, served *tls.Certificate, ours 
 	default:
 		t.Fatalf("files: %s", f.Files)
 	}
+}
+
+// certified has the Deployment read its certificate from a Secret.
+func (f *fixture) certified(t *testing.T, objects []*unstructured.Unstructured, dir string) []*unstructured.Unstructured {
+	t.Helper()
+	if f.Mounted == "" {
+		return objects
+	}
+	template := "/spec/template/spec/"
+	c := change{Patch: map[string][]map[string]any{"Deployment/holdfast": {
+		{"op": "add", "path": template + "containers/0/args/-", "value": "--cert-dir=" + dir},
+		{"op": "add", "path": template + "containers/0/volumeMounts/-", "value": map[string]any{"name": "cert", "mountPath": dir, "readOnly": true}},
+		{"op": "add", "path": template + "volumes/-", "value": map[string]any{"name": "cert", "secret": map[string]any{"secretName": f.Mounted}}},
+	}}}
+	if f.Issued {
+		from := []map[string]any{{"op": "add", "path": "/metadata/annotations", "value": map[string]any{injectFrom: "holdfast-system/" + f.Mounted}}}
+		c.Patch["MutatingWebhookConfiguration/0-holdfast"], c.Patch["ValidatingWebhookConfiguration/holdfast"] = from, from
+		objects = append(objects, parse(t, fmt.Sprintf(`
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: %[1]s, namespace: holdfast-system}
+spec: {secretName: %[1]s, dnsNames: [holdfast.holdfast-system.svc, holdfast.holdfast-system.svc.cluster.local]}
+status: {conditions: [{type: Ready, status: "True", reason: Ready, message: Certificate is up to date and has not expired}]}
+`, f.Mounted))...)
+	}
+	return apply(t, objects, &c)
 }
 
 // clients hold the objects; kinds that Kubernetes does not know go to the dynamic one.
@@ -515,6 +547,13 @@ func (f *fixture) dialer(t *testing.T, served *tls.Certificate, other *signer) f
 
 // try is an API server that has called us.
 func (f *fixture) try(_ context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, []string, error) {
+	if m.Labels[config.ProbeLabel] == "" { // asked for the time
+		m = m.DeepCopy()
+		if f.Clock != nil {
+			m.CreationTimestamp.Time = today.Add(time.Duration(*f.Clock * float64(time.Hour)))
+		}
+		return m, nil, nil
+	}
 	if f.Try != nil {
 		if strings.HasPrefix(*f.Try, "forbidden") {
 			return nil, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "", errors.New("no right"))

@@ -128,25 +128,25 @@ func (s *Subject) port(ctx context.Context) int {
 		return defaultPort
 	}
 	for i := range d.Spec.Template.Spec.Containers {
-		if port := portArgument(d.Spec.Template.Spec.Containers[i].Args); port != 0 {
+		value, _, _ := argument(d.Spec.Template.Spec.Containers[i].Args, "--webhook-port")
+		if port, err := strconv.Atoi(value); err == nil {
 			return port
 		}
 	}
 	return defaultPort
 }
 
-func portArgument(args []string) int {
-	const flag = "--webhook-port"
+// argument finds a flag among arguments: its value, where it begins, and how many words it takes; none where it is not there.
+func argument(args []string, flag string) (value string, at, words int) {
 	for i, arg := range args {
-		value, ok := strings.CutPrefix(arg, flag+"=")
-		if !ok && arg == flag && i+1 < len(args) {
-			value = args[i+1]
+		if value, ok := strings.CutPrefix(arg, flag+"="); ok {
+			return value, i, 1
 		}
-		if port, err := strconv.Atoi(value); err == nil {
-			return port
+		if arg == flag && i+1 < len(args) {
+			return args[i+1], i, 2
 		}
 	}
-	return 0
+	return "", 0, 0
 }
 
 // target resolves the port of the pods to which a port of a Service leads; 0 where the name leads nowhere.

@@ -2,6 +2,9 @@ package diagnose
 
 import (
 	"context"
+	"fmt"
+	"net/url"
+	"slices"
 
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/report"
@@ -13,7 +16,7 @@ func paths() Probe {
 			Code: "HF207", Name: "paths", Severity: report.Error,
 			Title: "every entry calls a path that the server answers",
 			Why:   "An entry of a webhook configuration names a path at which the server has nothing, or that of the other kind. The API server gets 404, or an answer that it cannot use, and counts that as a failed call.",
-			Fix:   "Entries of the mutating configuration call /mutate, those of the validating one /validate; apply the manifests again.",
+			Fix:   "Entries of the mutating configuration call /mutate, those of the validating one /validate; holdfast webhooks prints both as they have to be.",
 		},
 		Needs: []string{"HF206"},
 		ask: func(ctx context.Context, s *Subject) Result {
@@ -21,20 +24,43 @@ func paths() Probe {
 			if err != nil {
 				return cannot(err)
 			}
-			for _, e := range entries {
-				if want := wantedPath(e); e.Path() != want {
-					return failed("kubectl edit "+e.Where()+", or apply the manifests of Holdfast again.", "entry %s of %s calls path %s, the server answers at %s",
-						e.Name, e.Where(), e.Path(), want)
-				}
+			if bad := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Path() == wantedPath(e) }); len(bad) > 0 {
+				e := bad[0]
+				return failed(steps(patchEach(bad, rightPath), kept(e.Labels, e.Annotations)), "entry %s of %s calls path %s, the server answers at %s%s",
+					e.Name, e.Where(), e.Path(), wantedPath(e), besides(len(bad), "entry", "entries")).meaning(effectOf(bad))
 			}
 			for _, name := range []string{config.ProbeMutate, config.ProbeValidate} {
 				if find(entries, name) == nil {
-					return warn("Apply the manifests of this version of Holdfast again.", "no configuration has the entry %s: whether the API server reaches us cannot be tried", name)
+					return warn(s.writeAgain(ctx), "no configuration has the entry %s: whether the API server reaches us cannot be tried", name).meaning(noPod)
 				}
 			}
 			return passed("%d entries", len(entries))
 		},
 	}
+}
+
+// rightPath has an entry call the path that it should.
+func rightPath(e *Entry) []op {
+	if e.ClientConfig.Service != nil {
+		return []op{{"add", "/clientConfig/service/path", wantedPath(e)}}
+	}
+	u, err := url.Parse(*e.ClientConfig.URL)
+	if err != nil {
+		return nil
+	}
+	u.Path = wantedPath(e)
+	return []op{{"replace", "/clientConfig/url", u.String()}}
+}
+
+// besides counts those that are not named; "" where one is all.
+func besides(n int, one, many string) string {
+	switch n {
+	case 1:
+		return ""
+	case 2:
+		return "; 1 other " + one + " is wrong too"
+	}
+	return fmt.Sprintf("; %d other %s are wrong too", n-1, many)
 }
 
 func wantedPath(e *Entry) string {

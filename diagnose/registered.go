@@ -3,6 +3,7 @@ package diagnose
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -13,8 +14,9 @@ func registered() Probe {
 			Code: "HF206", Name: "registered", Severity: report.Error,
 			Title: "the API server is told to call Holdfast for new pods, by a mutating and by a validating webhook",
 			Why:   "A webhook configuration is missing, or calls another Service. The API server then knows nothing of Holdfast: pods are created as if it were not there, and nobody gets an error.",
-			Fix:   "Apply the manifests again, both configurations: 0-holdfast (mutating) and holdfast (validating).",
+			Fix:   "holdfast webhooks prints both configurations, 0-holdfast (mutating) and holdfast (validating), for the installation that is there: apply them again.",
 		},
+		harm:  hidesPods,
 		Needs: []string{apiServerCode},
 		ask: func(ctx context.Context, s *Subject) Result {
 			all, err := s.Entries(ctx)
@@ -23,7 +25,7 @@ func registered() Probe {
 			}
 			var names []string
 			for _, mutating := range []bool{true, false} {
-				name, result := s.registeredAs(all, mutating)
+				name, result := s.registeredAs(ctx, all, mutating)
 				if name == "" {
 					return result
 				}
@@ -35,24 +37,69 @@ func registered() Probe {
 }
 
 // registeredAs returns the configuration of a kind that calls us for new pods, else what is wrong.
-func (s *Subject) registeredAs(all []*Entry, mutating bool) (name string, wrong Result) {
-	what, loss, shipped := "validating", "nothing is refused or recorded", "holdfast"
+func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool) (name string, wrong Result) {
+	what, loss, effect := "validating", "nothing is refused or recorded", "Meanwhile pods are put right and not judged: none is refused or recorded."
 	if mutating {
-		what, loss, shipped = "mutating", "nothing is put right", "0-holdfast"
+		what, loss, effect = "mutating", "nothing is put right", "Meanwhile pods are judged as they come: nothing is put right, and what Holdfast would have put right may be refused."
 	}
-	again := "Apply the manifests of Holdfast again; kubectl get " + what + "webhookconfiguration " + shipped + " should then find it."
-	wrong = failed(again, "no %s webhook configuration calls Service %s/%s: %s", what, s.Own.Namespace, s.Own.Service, loss)
+	both := !slices.ContainsFunc(all, func(o *Entry) bool { return s.Ours(o) && o.Creates("pods") })
+	if both {
+		effect = unseen
+	}
+	if both && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Labels[nameLabel] == ourName }) {
+		return "", failed(s.writeAgain(ctx), "no webhook configuration calls Service %s/%s, neither a mutating nor a validating one", s.Own.Namespace, s.Own.Service)
+	}
+	wrong = failed(s.writeAgain(ctx), "no %s webhook configuration calls Service %s/%s: %s", what, s.Own.Namespace, s.Own.Service, loss).meaning(effect)
 	for _, e := range all {
 		switch {
 		case e.Mutating != mutating:
 		case s.Ours(e) && e.Creates("pods"):
 			return e.Where(), Result{}
 		case s.Ours(e) && !e.Probe():
-			wrong = failed(again, "%s has no entry for the creation of pods: %s", e.Where(), loss)
+			wrong = failed(s.writeAgain(ctx), "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
 		case e.Labels[nameLabel] == ourName && e.ClientConfig.Service != nil && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Mutating == mutating && s.Ours(o) }):
-			wrong = failed("Apply the manifests of Holdfast again, with one namespace and prefix for all of them.", "%s calls Service %s/%s, Holdfast is behind %s/%s: %s",
-				e.Where(), e.ClientConfig.Service.Namespace, e.ClientConfig.Service.Name, s.Own.Namespace, s.Own.Service, loss)
+			return "", s.callsAnother(ctx, all, e, loss).meaning(effect)
 		}
 	}
 	return "", wrong
+}
+
+// shippedAs is the name that the manifests give to a configuration of this installation.
+func (s *Subject) shippedAs(mutating bool) string {
+	prefix, ok := strings.CutSuffix(s.Own.Service, defaultService)
+	if !ok {
+		prefix = ""
+	}
+	if mutating {
+		return prefix + "0-holdfast"
+	}
+	return prefix + "holdfast"
+}
+
+// callsAnother is for a configuration with our label whose entries lead to another Service.
+func (s *Subject) callsAnother(ctx context.Context, all []*Entry, e *Entry, loss string) Result {
+	to := e.ClientConfig.Service
+	var there, whole []*Entry
+	for _, o := range all {
+		if o.Where() != e.Where() {
+			continue
+		}
+		whole = append(whole, o)
+		if other := o.ClientConfig.Service; other != nil && other.Namespace == to.Namespace && other.Name == to.Name {
+			there = append(there, o)
+		}
+	}
+	service, err := s.Service(ctx, to.Namespace, to.Name)
+	what := ""
+	switch {
+	case err == nil && service == nil:
+		what = ", which does not exist"
+	case err == nil && service.Labels[nameLabel] == ourName && e.Configuration != s.shippedAs(e.Mutating): // of another installation
+		return failed(s.writeAgain(ctx), "no configuration like %s calls Service %s/%s, that one belongs to another Holdfast, behind Service %s/%s: %s",
+			e.Where(), s.Own.Namespace, s.Own.Service, to.Namespace, to.Name, loss)
+	}
+	return failed(steps(patchEntries(there, op{"replace", "/clientConfig/service/namespace", s.Own.Namespace}, op{"replace", "/clientConfig/service/name", s.Own.Service}),
+		kept(e.Labels, e.Annotations)),
+		"%d of %d entries of %s call Service %s/%s%s, Holdfast is behind %s/%s: %s",
+		len(there), len(whole), e.Where(), to.Namespace, to.Name, what, s.Own.Namespace, s.Own.Service, loss)
 }

@@ -83,18 +83,55 @@ type op struct {
 // another order meanwhile.
 func (e *Entry) patch(ops ...op) string { return patchEntries([]*Entry{e}, ops...) }
 
-// patchEntries does the same to several entries of one configuration.
+// patchEntries does the same to several entries, in one line for each configuration.
 func patchEntries(entries []*Entry, ops ...op) string {
-	var all []op
-	for _, e := range entries {
-		at := "/webhooks/" + strconv.Itoa(e.Index)
-		all = append(all, op{"test", at + "/name", e.Name})
-		for _, o := range ops {
-			o.Path = at + o.Path
-			all = append(all, o)
+	return patchEach(entries, func(*Entry) []op { return ops })
+}
+
+// patchEach changes each entry in its own way; those without operations are left out.
+func patchEach(entries []*Entry, change func(*Entry) []op) string {
+	var lines []string
+	for _, of := range byConfiguration(entries) {
+		var all []op
+		for _, e := range of {
+			ops := change(e)
+			if len(ops) == 0 {
+				continue
+			}
+			at := "/webhooks/" + strconv.Itoa(e.Index)
+			all = append(all, op{"test", at + "/name", e.Name})
+			for _, o := range ops {
+				o.Path = at + o.Path
+				all = append(all, o)
+			}
+		}
+		if len(all) > 0 {
+			lines = append(lines, "kubectl patch "+of[0].Where()+" --type=json -p '"+encode(all)+"'")
 		}
 	}
-	return "kubectl patch " + entries[0].Where() + " --type=json -p '" + encode(all) + "'"
+	return steps(lines...)
+}
+
+// pointer is a key as the path of a JSON patch has it (RFC 6901).
+func pointer(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }
+
+// create makes an object that is not there, or makes it as it should be.
+func create(object any) string { return "echo '" + encode(object) + "' | kubectl apply -f -" }
+
+// aside keeps a copy of an object of our namespace in a file.
+func (s *Subject) aside(kind, name string) string {
+	return s.kubectl() + " get " + kind + " " + name + " -o yaml > " + name + ".yaml"
+}
+
+// failOpen is the line that has pods start while Holdfast cannot be called; "" where they do already.
+func failOpen(entries []*Entry) string {
+	var closed []*Entry
+	for _, e := range entries {
+		if !e.Probe() && e.Fails() {
+			closed = append(closed, e)
+		}
+	}
+	return patchEntries(closed, op{"replace", "/failurePolicy", "Ignore"})
 }
 
 // encode prints a value as JSON that can stand between single quotes.

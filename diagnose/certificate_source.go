@@ -1,0 +1,255 @@
+package diagnose
+
+import (
+	"cmp"
+	"context"
+	"path"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// certificates are cert-manager's (pkg/apis/certmanager/v1 at 1.18).
+var certificates = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
+
+// origin is where the certificate comes from, as far as the Deployment and cert-manager's objects tell. Its zero value tells
+// nothing.
+type origin struct {
+	deployment *appsv1.Deployment // nil where none has the argument
+	container  int                // whose arguments have --cert-dir
+	at, words  int                // where in them, and how many
+	dir        string
+	secret     string // that is mounted there
+	// certificate is cert-manager's, which writes the Secret.
+	certificate *unstructured.Unstructured
+}
+
+// origin looks it up.
+func (s *Subject) origin(ctx context.Context) *origin {
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	o := &origin{}
+	d, err := s.deployment(ctx)
+	if err == nil && d != nil {
+		o.read(d)
+	}
+	if s.Server != nil && o.dir != s.Server.CertDir && s.Server.CertDir != "" { // the server was started by somebody else
+		o = &origin{dir: s.Server.CertDir}
+	}
+	o.certificate = s.certificateOf(ctx, o.secret)
+	return o
+}
+
+// read finds the argument, and the Secret behind it.
+func (o *origin) read(d *appsv1.Deployment) {
+	spec := &d.Spec.Template.Spec
+	for i := range spec.Containers {
+		c := &spec.Containers[i]
+		value, at, words := argument(c.Args, "--cert-dir")
+		if words == 0 {
+			continue
+		}
+		o.deployment, o.container, o.at, o.words, o.dir = d, i, at, words, value
+		if m := o.mount(); m >= 0 {
+			for k := range spec.Volumes {
+				if v := &spec.Volumes[k]; v.Name == c.VolumeMounts[m].Name && v.Secret != nil {
+					o.secret = v.Secret.SecretName
+				}
+			}
+		}
+		return
+	}
+}
+
+// mount is the index of what is mounted at the directory or above it, -1 where nothing is.
+func (o *origin) mount() int {
+	longest, found := -1, -1
+	for i, m := range o.deployment.Spec.Template.Spec.Containers[o.container].VolumeMounts {
+		at := path.Clean(m.MountPath)
+		if o.dir == at || strings.HasPrefix(path.Clean(o.dir), at+"/") {
+			if len(at) > longest {
+				longest, found = len(at), i
+			}
+		}
+	}
+	return found
+}
+
+// certificateOf finds cert-manager's Certificate that writes a Secret, else the one whose CA the configurations ask for.
+func (s *Subject) certificateOf(ctx context.Context, secret string) *unstructured.Unstructured {
+	if s.Dynamic == nil {
+		return nil
+	}
+	if namespace, name, ok := strings.Cut(s.injectedFrom(ctx), "/"); ok {
+		c, err := s.Dynamic.Resource(certificates).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err == nil && (secret == "" || namespace == s.Own.Namespace && secretName(c) == secret) {
+			return c
+		}
+	}
+	if secret == "" {
+		return nil
+	}
+	all, err := s.Dynamic.Resource(certificates).Namespace(s.Own.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil
+	}
+	for i := range all.Items {
+		if secretName(&all.Items[i]) == secret {
+			return &all.Items[i]
+		}
+	}
+	return nil
+}
+
+// secretName is the Secret that a Certificate is written to.
+func secretName(c *unstructured.Unstructured) string {
+	name, _, _ := unstructured.NestedString(c.Object, "spec", "secretName")
+	return name
+}
+
+// injectedFrom is the Certificate, NAMESPACE/NAME, whose CA our configurations ask cert-manager for; "" where they do not.
+func (s *Subject) injectedFrom(ctx context.Context) string {
+	entries, err := s.ourEntries(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		if from := e.Annotations[injectFrom]; from != "" {
+			return from
+		}
+	}
+	return ""
+}
+
+// kept says who keeps the Deployment; "" where nobody does.
+func (o *origin) kept() string {
+	if o.deployment == nil {
+		return ""
+	}
+	return kept(o.deployment.Labels, o.deployment.Annotations)
+}
+
+// where names the Secret, as far as it is known.
+func (o *origin) where() string {
+	if o.secret == "" {
+		return o.dir
+	}
+	return "Secret " + o.secret
+}
+
+// itself is what Holdfast's own certificate is good for.
+const itself = "et Holdfast make its own certificate, which it also renews, and whose CA it puts into the configurations:"
+
+// anew is how another certificate comes into the place of one that is of no use.
+func (s *Subject) anew(ctx context.Context, o *origin) string {
+	host := strings.Join(s.hosts(ctx), ", ")
+	if c := o.certificate; c != nil {
+		return steps(
+			s.reissue(c, "Have cert-manager issue it again, which it does when its Secret is gone (a copy stays here, with the key in it):"),
+			"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
+			"If none comes, the reason is here:",
+			s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
+			s.makeItself(ctx, o, "Or, if cert-manager cannot be had tonight, l"+itself),
+			cmp.Or(kept(c.GetLabels(), c.GetAnnotations()), o.kept()),
+		)
+	}
+	itself := s.makeItself(ctx, o, "L"+itself)
+	if itself == "" {
+		itself = "Put a certificate for " + host + " and its own key into " + o.dir + " as tls.crt and tls.key, where no Deployment tells what is mounted: Holdfast reads them again by itself."
+	}
+	return steps(itself, s.byHand(o, host), o.kept())
+}
+
+// byHand puts a pair from files into the Secret; "" where it is not known.
+func (s *Subject) byHand(o *origin, host string) string {
+	if o.secret == "" {
+		return ""
+	}
+	return steps("If you have a good pair at hand (tls.crt and tls.key, for "+host+"), put it into Secret "+o.secret+" instead; its CA then has to be in the configurations (HF209):",
+		"crt=$(base64 < tls.crt | tr -d '\\n')", "key=$(base64 < tls.key | tr -d '\\n')",
+		`test -n "$crt" && test -n "$key" && `+s.kubectl()+" patch secret "+o.secret+` --type=merge -p '{"data":{"tls.crt":"'"$crt"'","tls.key":"'"$key"'"}}'`)
+}
+
+// reissue has cert-manager issue a certificate again, where its Secret is known.
+func (s *Subject) reissue(c *unstructured.Unstructured, why string) string {
+	in, secret := "kubectl -n "+c.GetNamespace(), secretName(c)
+	if secret == "" {
+		return ""
+	}
+	return steps(why, in+" get secret "+secret+" -o yaml > "+secret+".yaml && "+in+" delete secret "+secret)
+}
+
+// describe prints why a certificate is as it is.
+func (s *Subject) describe(c *unstructured.Unstructured) string {
+	return "kubectl -n " + c.GetNamespace() + " describe certificate,certificaterequest"
+}
+
+// makeItself takes --cert-dir, and what is mounted there, from the Deployment. "" where it has none.
+func (s *Subject) makeItself(ctx context.Context, o *origin, why string) string {
+	if o.deployment == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	secret := "holdfast-cert"
+	if name, _, words := argument(o.deployment.Spec.Template.Spec.Containers[o.container].Args, "--cert-secret"); words > 0 {
+		secret = name
+	}
+	lines := []string{why, s.aside("deployment", o.deployment.Name)}
+	if _, err := s.Client.CoreV1().Secrets(s.Own.Namespace).Get(ctx, secret, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		lines = append(lines, s.kubectl()+" create secret generic "+secret)
+	}
+	if s.injectedFrom(ctx) != "" { // cert-manager's cainjector would put its own CA back
+		_, commands, _ := strings.Cut(s.dropAnnotation(ctx), "\n")
+		lines = append(lines, commands)
+	}
+	return steps(append(lines, s.kubectl()+" patch deployment "+o.deployment.Name+" --type=json -p '"+encode(o.without())+"'")...)
+}
+
+// without takes the argument, the mount and the volume away, the last of a list first.
+func (o *origin) without() []op {
+	spec := &o.deployment.Spec.Template.Spec
+	c := &spec.Containers[o.container]
+	container := "/spec/template/spec/containers/" + strconv.Itoa(o.container)
+	var ops []op
+	for i := o.words - 1; i >= 0; i-- {
+		at := container + "/args/" + strconv.Itoa(o.at+i)
+		ops = append(ops, op{"test", at, c.Args[o.at+i]}, op{Op: "remove", Path: at})
+	}
+	m := o.mount()
+	if m < 0 {
+		return ops
+	}
+	name, at := c.VolumeMounts[m].Name, container+"/volumeMounts/"+strconv.Itoa(m)
+	ops = append(ops, op{"test", at + "/name", name}, op{Op: "remove", Path: at})
+	if v := unused(spec, name, m, o.container); v >= 0 {
+		at := "/spec/template/spec/volumes/" + strconv.Itoa(v)
+		ops = append(ops, op{"test", at + "/name", name}, op{Op: "remove", Path: at})
+	}
+	return ops
+}
+
+// unused is the index of a volume that nothing but one mount uses, -1 where something else does.
+func unused(spec *corev1.PodSpec, name string, mount, container int) int {
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			for k, m := range list[i].VolumeMounts {
+				if m.Name == name && (k != mount || &list[i] != &spec.Containers[container]) {
+					return -1
+				}
+			}
+		}
+	}
+	for i := range spec.Volumes {
+		if spec.Volumes[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
