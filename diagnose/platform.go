@@ -150,7 +150,8 @@ func (p *Platform) readAKS(n *corev1.Node) {
 // autopilot is how the names of the machines of GKE's Autopilot begin, and those of its firewall rules; others begin with gke-.
 const autopilot = "gk3-"
 
-// cloudOf tells whose managed cluster a node is of.
+// cloudOf tells whose managed cluster a node is of: it has labels of that cloud, or a kubelet of its, and is a machine there, or says
+// nothing of what it is. The clouds' distributions for machines of one's own have the one without the other.
 func cloudOf(n *corev1.Node) Cloud {
 	has := func(prefix string) bool {
 		for key := range n.Labels {
@@ -160,14 +161,16 @@ func cloudOf(n *corev1.Node) Cloud {
 		}
 		return false
 	}
-	id, kubelet := n.Spec.ProviderID, n.Status.NodeInfo.KubeletVersion
+	there, _, found := strings.Cut(n.Spec.ProviderID, ":")
+	kubelet := n.Status.NodeInfo.KubeletVersion
 	switch {
-	case has(gkeLabels), strings.HasPrefix(id, "gce://") && strings.Contains(kubelet, "-gke."):
+	case !found && has(gkeLabels), there == "gce" && (has(gkeLabels) || strings.Contains(kubelet, "-gke.")):
 		return GKE
-	case has(eksLabels), has(eksctlCluster), strings.HasPrefix(id, "eks-hybrid://"), strings.HasPrefix(id, "aws://") && strings.Contains(kubelet, "-eks-"):
-		// The last for nodes that people add themselves: EKS's images have a kubelet of this version (awslabs/amazon-eks-ami).
+	case !found && (has(eksLabels) || has(eksctlCluster)), there == "eks-hybrid",
+		// Nodes that people add themselves have no label; EKS's images have a kubelet of this version (awslabs/amazon-eks-ami).
+		there == "aws" && (has(eksLabels) || has(eksctlCluster) || strings.Contains(kubelet, "-eks-")):
 		return EKS
-	case has(aksLabels):
+	case (!found || there == "azure") && has(aksLabels):
 		return AKS
 	}
 	return Other
