@@ -76,6 +76,8 @@ type fixture struct {
 	Issued  bool   `json:"issued"`
 	// Clock is the API server's; without it nobody knows what it says.
 	Clock *float64 `json:"clock"`
+	// CA is the one that is beside the certificate in its directory: ours, other.
+	CA string `json:"ca"`
 	// Dial is what an address does: refused, silent, plain, hangs (after the handshake), or the CA of what it presents (ours, other); ours without a word.
 	Dial    map[string]string `json:"dial"`
 	Denied  []string          `json:"denied"` // VERB RESOURCE
@@ -429,18 +431,23 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 			return served, nil
 		},
 	}
-	f.files(t, s, served, ours, dir)
+	f.files(t, s, served, map[string]*signer{"ours": ours, "other": other}, dir)
 	return s
 }
 
 // files writes what --cert-dir holds.
-func (f *fixture) files(t *testing.T, s *Subject, served *tls.Certificate, ours *signer, dir string) {
+func (f *fixture) files(t *testing.T, s *Subject, served *tls.Certificate, signers map[string]*signer, dir string) {
 	t.Helper()
 	if f.Files == "" {
 		return
 	}
 	s.Server.CertDir = dir
-	renewed := ours.issue(t, f.Names, today, today.AddDate(1, 0, 0))
+	renewed := signers["ours"].issue(t, f.Names, today, today.AddDate(1, 0, 0))
+	if ca := signers[f.CA]; ca != nil {
+		if err := os.WriteFile(filepath.Join(dir, "ca.crt"), ca.bundle(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	switch f.Files {
 	case "good":
 		writePair(t, s.Server.CertDir, served, served)

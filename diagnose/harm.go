@@ -52,3 +52,16 @@ func effectOf(entries []*Entry) string {
 	}
 	return noPod
 }
+
+// unseenBy is what it means that pods are not shown to some of our webhooks, of either kind; "" where they are shown to all.
+func unseenBy(mutating, validating bool) string {
+	switch {
+	case mutating && validating:
+		return unseen
+	case mutating:
+		return "Meanwhile pods are judged as they come: nothing is put right, and what Holdfast would have put right may be refused."
+	case validating:
+		return "Meanwhile pods are put right and not judged: none is refused or recorded."
+	}
+	return ""
+}

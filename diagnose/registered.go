@@ -38,14 +38,12 @@ func registered() Probe {
 
 // registeredAs returns the configuration of a kind that calls us for new pods, else what is wrong.
 func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool) (name string, wrong Result) {
-	what, loss, effect := "validating", "nothing is refused or recorded", "Meanwhile pods are put right and not judged: none is refused or recorded."
+	what, loss := "validating", "nothing is refused or recorded"
 	if mutating {
-		what, loss, effect = "mutating", "nothing is put right", "Meanwhile pods are judged as they come: nothing is put right, and what Holdfast would have put right may be refused."
+		what, loss = "mutating", "nothing is put right"
 	}
 	both := !slices.ContainsFunc(all, func(o *Entry) bool { return s.Ours(o) && o.Creates("pods") })
-	if both {
-		effect = unseen
-	}
+	effect := unseenBy(mutating || both, !mutating || both)
 	if both && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Labels[nameLabel] == ourName }) {
 		return "", failed(s.writeAgain(ctx), "no webhook configuration calls Service %s/%s, neither a mutating nor a validating one", s.Own.Namespace, s.Own.Service)
 	}

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/report"
@@ -19,8 +18,9 @@ func selectors() Probe {
 			Code: "HF208", Name: "selectors", Severity: report.Error,
 			Title: "the selectors let through what asks for Holdfast",
 			Why:   "A selector of a webhook configuration leaves out a namespace that is labelled for Holdfast, or all pods without a certain label, or both configurations see different namespaces. What is left out is created as if Holdfast were not there, without an error.",
-			Fix:   "Compare the selectors with those of the manifests: kubectl get mutatingwebhookconfiguration 0-holdfast -o yaml. Platforms add expressions of their own (AKS: control-plane, kubernetes.azure.com/managedby), which do no harm.",
+			Fix:   "Take the requirement away that the namespace does not meet; holdfast webhooks prints the selectors as they are shipped. Platforms add expressions of their own (AKS: control-plane, kubernetes.azure.com/managedby), which do no harm.",
 		},
+		harm:  hidesPods,
 		Needs: []string{"HF206"},
 		ask: func(ctx context.Context, s *Subject) Result {
 			entries, err := s.ourEntries(ctx)
@@ -37,13 +37,13 @@ func selectors() Probe {
 				case e.Probe():
 					wrong = s.leavesProbeOut(e, namespaces)
 				case e.Creates("pods"):
-					wrong = s.leavesOut(e, namespaces)
+					wrong = s.leavesOut(e, entries, namespaces)
 				}
 				if wrong != nil {
 					return *wrong
 				}
 			}
-			if r := disagreement(entries, namespaces); r != nil {
+			if r := s.disagreement(entries, namespaces); r != nil {
 				return *r
 			}
 			return passed("%d of %s are seen", count(entries, namespaces), plural(len(namespaces), "namespace"))
@@ -63,43 +63,71 @@ func (s *Subject) system(name string) bool {
 }
 
 // leavesOut looks for what an entry for pods should see and does not; nil where there is nothing.
-func (s *Subject) leavesOut(e *Entry, namespaces []corev1.Namespace) *Result {
+func (s *Subject) leavesOut(e *Entry, entries []*Entry, namespaces []corev1.Namespace) *Result {
 	for i := range namespaces {
-		if n := &namespaces[i]; s.asks(n) && !e.SeesNamespace(n.Labels) {
-			r := failed("Put the namespaceSelector back: apply the manifests of Holdfast again.", "%s (%s) leaves out namespace %s, which is labelled %s=%s: %s",
-				e.Where(), e.Name, n.Name, config.ModeLabel, n.Labels[config.ModeLabel], culprit(e.NamespaceSelector, n.Labels))
-			return &r
+		n := &namespaces[i]
+		if !s.asks(n) || e.SeesNamespace(n.Labels) {
+			continue
 		}
+		fix, others, effect := s.takeIn(entries, n.Labels, namespaces)
+		r := failed(steps(fix, "If it was meant, take the label from the namespace:", "kubectl label namespace "+n.Name+" "+config.ModeLabel+"-", kept(e.Labels, e.Annotations)),
+			"%s (%s) leaves out namespace %s, which is labelled %s=%s: %s%s",
+			e.Where(), e.Name, n.Name, config.ModeLabel, n.Labels[config.ModeLabel], culprit(e.NamespaceSelector, n.Labels), others).meaning(effect)
+		return &r
 	}
 	example := map[string]string{corev1.LabelMetadataName: "example", config.ModeLabel: config.Enforce.String()}
 	if !e.SeesNamespace(example) {
-		r := failed("Put the namespaceSelector back: apply the manifests of Holdfast again.", "%s (%s) leaves out namespaces that are labelled %s=enforce: %s",
-			e.Where(), e.Name, config.ModeLabel, culprit(e.NamespaceSelector, example))
+		fix, others, effect := s.takeIn(entries, example, namespaces)
+		r := failed(steps(fix, kept(e.Labels, e.Annotations)), "%s (%s) leaves out namespaces that are labelled %s=enforce: %s%s",
+			e.Where(), e.Name, config.ModeLabel, culprit(e.NamespaceSelector, example), others).meaning(effect)
 		return &r
 	}
 	if !e.SeesObject(nil) {
-		r := failed("Remove the objectSelector: apply the manifests of Holdfast again.", "%s (%s) leaves out pods by their labels: %s",
-			e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector))
+		blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Probe() || o.SeesObject(nil) })
+		r := failed(steps(patchEntries(blind, op{"replace", "/objectSelector", map[string]any{}}), kept(e.Labels, e.Annotations)),
+			"%s (%s) sees only pods with these labels: %s%s", e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector), besides(len(blind), "entry", "entries")).meaning(missedBy(blind))
 		return &r
 	}
 	if len(e.MatchConditions) > 0 {
-		r := warn("Remove the matchConditions: apply the manifests of Holdfast again.", "%s (%s) has matchConditions, which can keep us from pods: %s", e.Where(), e.Name, e.MatchConditions[0].Expression)
+		r := warn(steps("Remove the condition, which is not Holdfast's:", e.patch(op{Op: "remove", Path: "/matchConditions"}), kept(e.Labels, e.Annotations)),
+			"%s (%s) has matchConditions, which can keep us from pods: %s", e.Where(), e.Name, e.MatchConditions[0].Expression).
+			meaning("Pods for which a condition is false start as if Holdfast were not there, and nobody gets an error.")
 		return &r
 	}
 	return nil
 }
 
+// takeIn has all entries of ours but the probe's see namespaces with these labels.
+func (s *Subject) takeIn(entries []*Entry, l map[string]string, namespaces []corev1.Namespace) (fix, others, effect string) {
+	blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Probe() || o.SeesNamespace(l) })
+	lines, more := s.admitAll(blind, l, namespaces)
+	lead := "Change what leaves it out, and nothing else:"
+	if len(more) > 0 {
+		lead = "Change what leaves it out (" + list(more) + " will be seen then, too):"
+	}
+	return steps(lead, lines), besides(len(blind), "entry", "entries"), missedBy(blind)
+}
+
+// missedBy is what it means that these entries of ours do not see pods that they should.
+func missedBy(blind []*Entry) string {
+	missed := func(mutating bool) bool {
+		return slices.ContainsFunc(blind, func(e *Entry) bool { return e.Mutating == mutating && e.Creates("pods") })
+	}
+	return unseenBy(missed(true), missed(false))
+}
+
 func (s *Subject) leavesProbeOut(e *Entry, namespaces []corev1.Namespace) *Result {
 	for i := range namespaces {
 		if n := &namespaces[i]; n.Name == s.Own.Namespace && !e.SeesNamespace(n.Labels) {
-			r := failed("Put the namespaceSelector back: apply the manifests of Holdfast again.", "%s (%s) leaves out our own namespace, so that nothing can be tried: %s",
-				e.Where(), e.Name, culprit(e.NamespaceSelector, n.Labels))
+			ops, _ := admit(e, n.Labels)
+			r := failed(steps(e.patch(ops...), kept(e.Labels, e.Annotations)), "%s (%s) leaves out our own namespace, so that nothing can be tried: %s",
+				e.Where(), e.Name, culprit(e.NamespaceSelector, n.Labels)).meaning(noPod)
 			return &r
 		}
 	}
 	if mark := map[string]string{config.ProbeLabel: config.ProbeLabelValue}; !e.SeesObject(mark) {
-		r := failed("Put the objectSelector back: apply the manifests of Holdfast again.", "%s (%s) leaves out the probe's own objects: %s",
-			e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector))
+		r := failed(steps(e.patch(op{"replace", "/objectSelector", metav1.LabelSelector{MatchLabels: mark}}), kept(e.Labels, e.Annotations)), "%s (%s) leaves out the probe's own objects: %s",
+			e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector)).meaning(noPod)
 		return &r
 	}
 	return nil
@@ -107,38 +135,54 @@ func (s *Subject) leavesProbeOut(e *Entry, namespaces []corev1.Namespace) *Resul
 
 // culprit is the part of a selector that does not match.
 func culprit(s *metav1.LabelSelector, l map[string]string) string {
-	for key, value := range s.MatchLabels {
-		if l[key] != value {
-			return key + "=" + value
+	for _, key := range sortedKeys(s.MatchLabels) {
+		if l[key] != s.MatchLabels[key] {
+			return key + "=" + s.MatchLabels[key]
 		}
 	}
-	for _, x := range s.MatchExpressions {
-		one := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{x}}
-		if selector, err := metav1.LabelSelectorAsSelector(one); err != nil || !selector.Matches(labels.Set(l)) {
-			return metav1.FormatLabelSelector(one)
+	for i := range s.MatchExpressions {
+		if x := &s.MatchExpressions[i]; !meets(x, l) {
+			return metav1.FormatLabelSelector(&metav1.LabelSelector{MatchExpressions: s.MatchExpressions[i : i+1]})
 		}
 	}
 	return metav1.FormatLabelSelector(s)
 }
 
 // disagreement finds a namespace whose pods one of the two configurations sees and the other does not.
-func disagreement(entries []*Entry, namespaces []corev1.Namespace) *Result {
+func (s *Subject) disagreement(entries []*Entry, namespaces []corev1.Namespace) *Result {
 	for i := range namespaces {
 		n := &namespaces[i]
-		sees := map[bool]*Entry{}
+		sees, blind := map[bool]*Entry{}, map[bool]*Entry{}
 		for _, e := range entries {
-			if !e.Probe() && e.Creates("pods") && e.SeesNamespace(n.Labels) {
+			switch {
+			case e.Probe() || !e.Creates("pods"):
+			case e.SeesNamespace(n.Labels):
 				sees[e.Mutating] = e
+			default:
+				blind[e.Mutating] = e
 			}
 		}
-		if len(sees) == 1 {
-			only := sees[true]
-			if only == nil {
-				only = sees[false]
-			}
-			r := failed("Give both configurations the same namespaceSelector: apply the manifests of Holdfast again.", "only %s sees namespace %s, the other configuration leaves it out", only.Where(), n.Name)
-			return &r
+		if len(sees) != 1 {
+			continue
 		}
+		only := sees[true]
+		if only == nil {
+			only = sees[false]
+		}
+		other := blind[!only.Mutating]
+		if other == nil { // HF206's
+			continue
+		}
+		same := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Probe() || e.Mutating == only.Mutating })
+		lines, more := s.admitAll(same, n.Labels, namespaces)
+		lead := "Have both see it:"
+		if len(more) > 0 {
+			lead = "Have both see it (" + list(more) + " will be seen by both then, too):"
+		}
+		narrow := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Probe() || e.Mutating != only.Mutating || !e.SeesNamespace(n.Labels) })
+		r := failed(steps(lead, lines, "If neither should see it:", patchEntries(narrow, op{"replace", "/namespaceSelector", other.NamespaceSelector}), kept(only.Labels, only.Annotations)),
+			"only %s sees namespace %s, %s leaves it out: %s", only.Where(), n.Name, other.Where(), culprit(other.NamespaceSelector, n.Labels)).meaning(unseenBy(other.Mutating, !other.Mutating))
+		return &r
 	}
 	return nil
 }

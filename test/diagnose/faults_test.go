@@ -126,7 +126,7 @@ func faults() []fault {
 			t.Helper()
 			check(t, s.certify("other.elsewhere.svc", time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)))
 		}},
-		{name: "certificate expires soon", causes: []string{"HF203 warning"}, says: "in 3 days", does: func(t *testing.T, s *suite) {
+		{name: "certificate expires soon", causes: []string{"HF203 warning"}, says: "in 3d", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			check(t, s.certify(host, time.Now().Add(-time.Hour), time.Now().Add(73*time.Hour)))
 		}},
@@ -134,7 +134,7 @@ func faults() []fault {
 			t.Helper()
 			s.patch(t, false, `[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`)
 		}},
-		{name: "CA bundle of another CA in one entry", causes: []string{"HF209 failed"}, says: "workloads.mutate.holdfast.dev has the caBundle of another CA than CN=our CA", does: func(t *testing.T, s *suite) {
+		{name: "CA bundle of another CA in one entry", causes: []string{"HF209 failed"}, says: "workloads.mutate.holdfast.dev has the caBundle of CN=another CA, the certificate is of CN=our CA", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			other, err := newAuthority("another CA")
 			check(t, err)
@@ -158,7 +158,7 @@ func faults() []fault {
 			t.Helper()
 			check(t, s.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(t.Context(), ourValidating, metav1.DeleteOptions{}))
 		}},
-		{name: "webhook calls another Service", causes: []string{"HF206 failed"}, says: "calls Service holdfast-system/other, Holdfast is behind holdfast-system/holdfast", does: func(t *testing.T, s *suite) {
+		{name: "webhook calls another Service", causes: []string{"HF206 failed"}, says: "5 of 5 entries of validatingwebhookconfiguration/holdfast call Service holdfast-system/other, which does not exist", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			for i := range 5 {
 				s.patch(t, false, fmt.Sprintf(`[{"op":"replace","path":"/webhooks/%d/clientConfig/service/name","value":"other"}]`, i))
@@ -176,7 +176,7 @@ func faults() []fault {
 			t.Helper()
 			s.patch(t, false, `[{"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/-","value":{"key":"kubernetes.io/metadata.name","operator":"NotIn","values":["shop"]}}]`)
 		}},
-		{name: "selector wants another label on pods", causes: []string{"HF208 failed"}, says: "leaves out pods by their labels: check=yes", does: func(t *testing.T, s *suite) {
+		{name: "selector wants another label on pods", causes: []string{"HF208 failed"}, says: "sees only pods with these labels: check=yes", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.patch(t, true, `[{"op":"add","path":"/webhooks/0/objectSelector","value":{"matchLabels":{"check":"yes"}}}]`)
 		}},
