@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"strings"
@@ -161,17 +162,27 @@ func cloudOf(n *corev1.Node) Cloud {
 		}
 		return false
 	}
-	there, _, found := strings.Cut(n.Spec.ProviderID, ":")
+	there, _, _ := strings.Cut(n.Spec.ProviderID, ":")
 	kubelet := n.Status.NodeInfo.KubeletVersion
-	switch {
-	case !found && has(gkeLabels), there == "gce" && (has(gkeLabels) || strings.Contains(kubelet, "-gke.")):
-		return GKE
-	case !found && (has(eksLabels) || has(eksctlCluster)), there == "eks-hybrid",
-		// Nodes that people add themselves have no label; EKS's images have a kubelet of this version (awslabs/amazon-eks-ami).
-		there == "aws" && (has(eksLabels) || has(eksctlCluster) || strings.Contains(kubelet, "-eks-")):
+	switch there {
+	case "gce":
+		return when(has(gkeLabels) || strings.Contains(kubelet, "-gke."), GKE)
+	case "eks-hybrid":
 		return EKS
-	case (!found || there == "azure") && has(aksLabels):
-		return AKS
+	case "aws":
+		// Nodes that people add themselves have no label; EKS's images have a kubelet of this version (awslabs/amazon-eks-ami).
+		return when(has(eksLabels) || has(eksctlCluster) || strings.Contains(kubelet, "-eks-"), EKS)
+	case "azure":
+		return when(has(aksLabels), AKS)
+	case "":
+		return cmp.Or(when(has(gkeLabels), GKE), when(has(eksLabels) || has(eksctlCluster), EKS), when(has(aksLabels), AKS))
+	}
+	return Other
+}
+
+func when(is bool, c Cloud) Cloud {
+	if is {
+		return c
 	}
 	return Other
 }
