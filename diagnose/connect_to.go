@@ -51,13 +51,23 @@ func unreachable(ctx context.Context, err error, host, port string) Result {
 	var name *net.DNSError
 	switch {
 	case errors.As(err, &name):
-		return failed("Check the name, and the DNS that is asked here: getent hosts "+host, "the name does not resolve: %v", err)
+		return failed(unresolved(host), "the name does not resolve: %v", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return failed("Start what should listen at port "+port+" of "+host+", or look for a firewall that rejects.", "the connection is refused: %v", err)
+		return failed("Start what should listen at port "+port+" of "+host+". If it runs, a firewall on the way rejects the connection.", "the connection is refused: %v", err)
 	case ctx.Err() != nil || dialTimedOut(err):
 		return failed("Open port "+port+" of "+host+" for connections from here: firewall, security group, network policy.", "no answer: something in between drops the packets, or %s is no address of a running machine", host)
 	}
-	return failed("", "%v", err)
+	return failed("See whether there is a route from here to "+host+", and what listens at its port "+port+".", "%v", err)
+}
+
+// unresolved is what to look at where a name is not known.
+func unresolved(host string) string {
+	parts := strings.Split(strings.TrimSuffix(host, ".cluster.local"), ".")
+	if len(parts) == 3 && parts[2] == "svc" {
+		return steps("Names of the cluster's DNS resolve in pods alone. See whether the Service is there, and ask from a pod:",
+			"kubectl -n "+parts[1]+" get service "+parts[0])
+	}
+	return "Check the spelling of " + host + ", and the DNS server that is asked here."
 }
 
 func dialTimedOut(err error) bool {

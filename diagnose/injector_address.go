@@ -3,8 +3,13 @@ package diagnose
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strconv"
 	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -15,7 +20,7 @@ func injectorAddress() Probe {
 			Code: "HF232", Name: "injector-address", Severity: report.Error,
 			Title: "its entries call one place, by a name that resolves",
 			Why:   "Entries of one configuration that call different places are what is left of two installations. A URL is resolved by the API server's own machine, which does not know the names of the cluster's DNS, and reaches 127.0.0.1 on itself alone; a name that does not resolve fails every call with \"no such host\".",
-			Fix:   "Let the installer write the configuration again, so that all entries call the same; for what runs in the cluster, clientConfig.service instead of a URL.",
+			Fix:   "For what runs in the cluster, have the entries call its Service instead of a URL; else repair the name where the control plane's machines look for it. Entries that call different places are for the installer to write again.",
 		},
 		Needs: []string{"HF231"},
 		ask:   aboutNeighbour(oneAddress),
@@ -23,21 +28,19 @@ func injectorAddress() Probe {
 }
 
 func oneAddress(ctx context.Context, s *Subject, n *neighbour) Result {
-	look := "kubectl get " + n.where() + ` -o jsonpath='{range .webhooks[*]}{.name}{"\t"}{.clientConfig.url}{.clientConfig.service}{"\n"}{end}'`
 	callees := n.callees()
 	for _, c := range callees {
 		if c.url == "" {
 			continue
 		}
-		if r := s.resolves(ctx, c); r != nil {
-			if r.Fix == "" {
-				r.Fix = look
-			}
+		if r := s.resolves(ctx, n, c); r != nil {
 			return *r
 		}
 	}
 	if len(callees) > 1 {
-		return warn("Compare, and let the installer write it again: "+look, "the entries of %s call different places: %s, and %s for %s", n.where(), callees[0], callees[1], n.firstOf(callees[1]))
+		return warn(steps("Only one of them can be right. Compare, and have the installer of "+n.title+" write the configuration again:",
+			"kubectl get "+n.where()+` -o jsonpath='{range .webhooks[*]}{.name}{"\t"}{.clientConfig.url}{.clientConfig.service}{"\n"}{end}'`, n.kept()),
+			"the entries of %s call different places: %s, and %s for %s", n.where(), callees[0], callees[1], n.firstOf(callees[1]))
 	}
 	if loopback(callees[0]) {
 		return passed("%s, on each API server's own machine", callees[0])
@@ -57,15 +60,16 @@ func (n *neighbour) firstOf(c callee) string {
 
 // resolves looks for the host of a URL; nil where nothing is wrong with it. Only the server is in the cluster, and even its
 // resolver is not the API server's.
-func (s *Subject) resolves(ctx context.Context, c callee) *Result {
+func (s *Subject) resolves(ctx context.Context, n *neighbour, c callee) *Result {
+	of := n.at(c)
+	entries := fmt.Sprintf("%s of %s", whichOf(of, len(n.entries)), n.where())
 	host, _, err := net.SplitHostPort(c.address())
 	if err != nil || host == "" {
-		r := failed("", "%q is no address", c.url)
+		r := failed(steps("Have the installer of "+n.title+" write the URL again.", n.kept()), "%s: %q is no address", entries, c.url)
 		return &r
 	}
 	if strings.HasSuffix(host, ".svc") || strings.HasSuffix(host, ".cluster.local") {
-		r := warn("Use clientConfig.service (namespace, name, port, path) instead of a URL.",
-			"host %s is a name of the cluster's DNS, which the API server's machine does not ask", host)
+		r := warn(s.callService(ctx, n, of, serviceOf(c, host)), "%s: host %s is a name of the cluster's DNS, which the API server's machine does not ask", entries, host)
 		return &r
 	}
 	if loopback(c) {
@@ -81,12 +85,115 @@ func (s *Subject) resolves(ctx context.Context, c callee) *Result {
 	if !errors.As(err, &unresolved) || !unresolved.IsNotFound {
 		return nil
 	}
+	here := s.inCluster(ctx, n)
 	if s.Server == nil {
-		r := warn("", "host %s does not resolve from here: %v", host, unresolved)
+		r := warn(s.callService(ctx, n, of, here), "%s: host %s does not resolve from here: %v", entries, host, unresolved)
 		return &r
 	}
-	r := failed("", "host %s does not resolve in the cluster (no such host): every call fails", host)
+	r := failed(s.callService(ctx, n, of, here), "%s: host %s does not resolve in the cluster (no such host)", entries, host)
 	return &r
+}
+
+// at returns the entries that call a place.
+func (n *neighbour) at(c callee) []*Entry {
+	var out []*Entry
+	for _, e := range n.entries {
+		if e.callee() == c {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// whichOf names entries, of so many.
+func whichOf(entries []*Entry, all int) string {
+	if len(entries) == all && all > 1 {
+		return fmt.Sprintf("all %d entries", all)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	return list(names)
+}
+
+// serviceOf reads a Service from a name of the cluster's DNS.
+func serviceOf(c callee, host string) callee {
+	parts := strings.Split(strings.TrimSuffix(host, ".cluster.local"), ".")
+	if len(parts) < 2 {
+		return callee{}
+	}
+	_, number, _ := net.SplitHostPort(c.address())
+	port, _ := strconv.ParseInt(number, 10, 32)
+	return callee{name: parts[0], namespace: parts[1], port: int32(port)}
+}
+
+// inCluster finds the Service behind which the same program runs in the cluster: what another of its configurations calls, or what
+// leads to the webhook's port of its Deployment. Its name is empty where there is none.
+func (s *Subject) inCluster(ctx context.Context, n *neighbour) callee {
+	for _, other := range n.all.list {
+		if other.title != n.title || other.resting {
+			continue
+		}
+		for _, c := range other.callees() {
+			if b, err := s.behind(ctx, c); c.url == "" && err == nil && b.service != nil && b.port != nil && !abandoned(b) {
+				return c
+			}
+		}
+	}
+	if n.injector == nil || n.injector.Port == 0 {
+		return callee{}
+	}
+	for _, selector := range n.injector.Reads.Deployments {
+		found, err := s.Client.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return callee{}
+		}
+		for i := range found.Items {
+			if c := s.leadingTo(ctx, &found.Items[i], int32(n.injector.Port)); c.name != "" {
+				return c
+			}
+		}
+	}
+	return callee{}
+}
+
+// leadingTo finds a Service's port that leads to a port of a Deployment's pods.
+func (s *Subject) leadingTo(ctx context.Context, d *appsv1.Deployment, port int32) callee {
+	services, err := s.Client.CoreV1().Services(d.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return callee{}
+	}
+	for i := range services.Items {
+		service := &services.Items[i]
+		if !selected(service, d.Spec.Template.Labels) {
+			continue
+		}
+		for k := range service.Spec.Ports {
+			if p := &service.Spec.Ports[k]; target(p, &d.Spec.Template.Spec) == port {
+				return callee{namespace: service.Namespace, name: service.Name, port: p.Port}
+			}
+		}
+	}
+	return callee{}
+}
+
+// callService is how entries call a Service in place of a URL.
+func (s *Subject) callService(ctx context.Context, n *neighbour, entries []*Entry, to callee) string {
+	const dns = "look for the name where the machines of the control plane do, which do not ask the cluster's DNS"
+	if to.name == "" {
+		return steps("If "+n.title+" runs in this cluster, have its installer write the configuration again, with a Service in place of the URL.",
+			"If it runs elsewhere, "+dns+".", n.kept())
+	}
+	if b, err := s.behind(ctx, to); err == nil && (b.service == nil || b.port == nil) {
+		return steps(fmt.Sprintf("Have the installer of %s write the configuration again: %s has no port %d to call instead.", n.title, to, to.port), n.kept())
+	}
+	call := patchEach(entries, func(e *Entry) []op {
+		service := map[string]any{"namespace": to.namespace, "name": to.name, "path": e.Path(), "port": to.port}
+		return []op{{Op: "remove", Path: "/clientConfig/url"}, {"add", "/clientConfig/service", service}}
+	})
+	return steps(fmt.Sprintf("%s is in this cluster. Have the entries call it:", to), call,
+		"If "+n.title+" is meant to run elsewhere, leave that, and "+dns+".", n.kept())
 }
 
 // loopback tells that only the API server's own machine can connect.

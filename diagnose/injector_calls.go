@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/duration"
+
 	"holdfast.dev/holdfast/report"
 )
 
@@ -21,8 +23,8 @@ func injectorCalls() Probe {
 		Topic: report.Topic{
 			Code: "HF239", Name: "injector-calls", Severity: report.Error,
 			Title: "the API server has not failed to call it of late",
-			Why:   "The API server counts the calls of each webhook that failed (apiserver_admission_webhook_fail_open_count, and _rejection_count with error_type calling_webhook_error), and more of them have failed since the last look, or all of them. Where the injector answers other pods, a firewall between the control plane and the nodes is the usual cause. The counters are those of one API server, and start with it.",
-			Fix:   "holdfast diagnose, run by somebody who may create pods, prints the API server's own error text. Open the port of the injector's pods, not 443, for the control plane.",
+			Why:   "The API server counts the calls of each webhook that failed (apiserver_admission_webhook_fail_open_count, and _rejection_count with error_type calling_webhook_error), and more of them have failed since the last look, or all of them. The counter knows no cause: that is in the API server's own words. The counters are those of one API server, and start with it.",
+			Fix:   "Create a pod that the injector is called for with --dry-run=server, which creates nothing and prints the API server's own error text; holdfast diagnose does that for whoever may create pods.",
 		},
 		Needs: []string{certificateCode, "HF238"},
 		ask:   aboutNeighbour(calls),
@@ -70,28 +72,35 @@ type callMemory struct {
 	count callCount
 	// failing tells that calls failed when last there were any.
 	failing bool
+	// since is the first look, looked the last one, and failed the last one that saw a call fail.
+	since, looked, failed time.Time
 }
 
-// turn takes a new count, and returns how it grew and whether calls fail; known is false for what is seen for the first time.
-func (c *Calls) turn(id callID, now callCount) (grown callCount, failing, known bool) {
+// turn takes a new count, and returns how it grew, what is remembered, and whether calls fail; known is false for what is seen for
+// the first time.
+func (c *Calls) turn(id callID, now callCount, at time.Time) (grown callCount, was callMemory, failing, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	const most = 10_000
 	if c.before == nil || len(c.before) > most { // API servers come and go
 		c.before = map[callID]callMemory{}
 	}
-	was, known := c.before[id]
+	was, known = c.before[id]
 	grown, failing = now.minus(was.count), was.failing
+	next := callMemory{count: now, since: was.since, looked: at, failed: was.failed}
 	switch {
 	case !known:
 		failing = now.failed() > 0 && now.failed() >= now.all
+		next.since = at
 	case grown.failed() > 0:
 		failing = true
+		next.failed = at
 	case grown.all > 0:
 		failing = false
 	}
-	c.before[id] = callMemory{now, failing}
-	return grown, failing, known
+	next.failing = failing
+	c.before[id] = next
+	return grown, was, failing, known
 }
 
 // counts reads the counters, once a run.
@@ -166,12 +175,12 @@ func calls(ctx context.Context, s *Subject, n *neighbour) Result {
 	if memory == nil {
 		memory = &Calls{}
 	}
-	v := n.judgeCalls(memory, counts)
+	v := n.judgeCalls(memory, counts, s.Now())
 	if v.total.failed() == 0 {
-		return passed("none of %.0f since this API server started", v.total.all)
+		return passed("all %.0f calls since the API server started were answered", v.total.all)
 	}
 	if l := s.needed["HF238"]; !v.known && l != nil && l.State == Passed {
-		return passed("%.0f of %.0f failed since this API server started; one has just been answered", v.total.failed(), v.total.all)
+		return passed("one has just been answered; %s", v.earlier())
 	}
 	if !v.known && !v.failing {
 		again, err := s.lookAgain(ctx)
@@ -179,22 +188,65 @@ func calls(ctx context.Context, s *Subject, n *neighbour) Result {
 			return cannot(err)
 		}
 		if again != nil && again.process == counts.process {
-			v = n.judgeCalls(memory, again)
+			v = n.judgeCalls(memory, again, s.Now())
 		}
 	}
 	if !v.failing {
-		return passed("%.0f of %.0f failed since this API server started, none of late", v.total.failed(), v.total.all)
+		if v.since.IsZero() {
+			return passed("%s", v.earlier())
+		}
+		return passed("no call failed in the last %s; %s", v.quiet(s.Now()), v.earlier())
 	}
-	count, since := v.grown, "since the last look"
-	if count.failed() == 0 {
-		count, since = v.total, "since this API server started, the last ones among them"
+	return s.callsFail(ctx, n, v, counts)
+}
+
+// earlier is what is over.
+func (v *verdict) earlier() string {
+	return fmt.Sprintf("%.0f of %.0f had failed earlier, since the API server started", v.total.failed(), v.total.all)
+}
+
+// quiet is how long none has failed, as far back as was looked.
+func (v *verdict) quiet(now time.Time) string {
+	since := v.since
+	if v.failed.After(since) {
+		since = v.failed
 	}
-	fix := "holdfast diagnose prints the API server's own error text.\n" + n.open(ctx, s)
+	return duration.HumanDuration(now.Sub(since))
+}
+
+// callsFail says so, since when, and how to see why: the counter knows no cause.
+func (s *Subject) callsFail(ctx context.Context, n *neighbour, v verdict, counts *callCounts) Result {
+	count, when := v.grown, "in the last "+duration.HumanDuration(s.Now().Sub(v.looked))
+	switch began, ok := counts.began(); {
+	case count.failed() == 0 && v.known && !v.failed.IsZero():
+		count, when = v.total, "since the API server started, the last "+duration.HumanDuration(s.Now().Sub(v.failed))+" ago, and none was answered since"
+	case count.failed() == 0 && ok:
+		count, when = v.total, "since the API server started "+duration.HumanDuration(s.Now().Sub(began))+" ago"
+	case count.failed() == 0:
+		count, when = v.total, "since the API server started"
+	}
+	var lines []string
+	if namespaces, err := s.Namespaces(ctx); err == nil {
+		if try := n.sample(s, namespaces); try != nil && try.entry.Fails() {
+			lines = []string{"The API server tells no cause here. This creates nothing, and prints its own words, or that the pod would be created, which means that it is over:", try.command()}
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"The API server tells no cause here. Its log does, where the control plane's can be read, and so do the injector's pods, for all but a firewall."}
+	}
+	lines = append(lines, "If that speaks of a timeout, of a deadline or of a connection refused, the way to the injector is shut:", n.open(ctx, s))
+	fix := steps(append(lines, s.missed(ctx, n))...)
 	if v.shared != "" {
-		return warn(fix, "%.0f of %.0f calls failed %s, of entries with the same names here and in %s", count.failed(), count.all, since, v.shared)
+		return warn(fix, "%.0f of %.0f calls failed %s, of entries with the same names here and in %s", count.failed(), count.all, when, v.shared)
 	}
-	return failed(fix, "%.0f of %.0f calls failed %s (%.0f let through unchanged, %.0f refused): the API server does not reach it; %s",
-		count.failed(), count.all, since, count.open, count.closed, n.loss())
+	return failed(fix, "%.0f of %.0f calls failed %s (%.0f let through unchanged, %.0f refused)", count.failed(), count.all, when, count.open, count.closed)
+}
+
+// began is when the API server started.
+func (c *callCounts) began() (time.Time, bool) {
+	seconds, err := strconv.ParseFloat(c.process, 64)
+	const plausible = 1e9 // 2001
+	return time.Unix(int64(seconds), 0), err == nil && seconds > plausible
 }
 
 // verdict is what the counters of all entries of a configuration say.
@@ -203,18 +255,21 @@ type verdict struct {
 	failing      bool
 	known        bool   // none of the entries is seen for the first time
 	shared       string // where the failures may be another configuration's: which
+	// since is the first look, looked the last one before this, failed the last that saw a failure.
+	since, looked, failed time.Time
 }
 
-func (n *neighbour) judgeCalls(memory *Calls, counts *callCounts) verdict {
+func (n *neighbour) judgeCalls(memory *Calls, counts *callCounts, at time.Time) verdict {
 	v := verdict{known: true}
 	certain := false
 	for _, e := range n.entries {
 		key := callKey{e.Name, e.Mutating}
 		now := counts.by[key]
-		more, fails, known := memory.turn(callID{counts.process, n.where(), key}, now)
+		more, was, fails, known := memory.turn(callID{counts.process, n.where(), key}, now, at)
 		v.total = v.total.plus(now)
 		if known {
 			v.grown = v.grown.plus(more)
+			v.since, v.looked, v.failed = later(v.since, was.since), later(v.looked, was.looked), later(v.failed, was.failed)
 		}
 		v.known = v.known && known
 		if !fails {
@@ -231,6 +286,13 @@ func (n *neighbour) judgeCalls(memory *Calls, counts *callCounts) verdict {
 		v.shared = ""
 	}
 	return v
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // sharing names another configuration with an entry of the same name that calls something else: the API server counts both

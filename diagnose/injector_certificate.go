@@ -5,11 +5,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -26,7 +29,7 @@ func injectorCertificate() Probe {
 			Code: certificateCode, Name: "injector-certificate", Severity: report.Error,
 			Title: "its endpoints answer with a certificate that the configuration trusts",
 			Why:   "Connected to as the API server would, but from another pod, the injector's endpoints refuse, do not answer, or present a certificate that the configuration's caBundle does not verify, or that is for another name: an injector with a new CA and an old configuration (or the reverse), two installations that write the same one, or a port at which something else listens.",
-			Fix:   "Restart the injector, which puts its CA into the configuration; for a connection that is refused or hangs, look at its pods, network policies, and a mesh's proxy in front of them.",
+			Fix:   "Put the CA of what is presented into the configuration, as the message tells; for a connection that is refused or hangs, look at its pods, network policies, and a mesh's proxy in front of them.",
 		},
 		Needs: []string{"HF232", "HF234", "HF235"},
 		ask:   aboutNeighbour(trusted),
@@ -43,7 +46,7 @@ type attempt struct {
 
 func trusted(ctx context.Context, s *Subject, n *neighbour) Result {
 	if s.Server == nil {
-		return s.fromServer(ctx, &Probe{Topic: report.Topic{Code: certificateCode}})
+		return s.withHealth(ctx, n, s.fromServer(ctx, &Probe{Topic: report.Topic{Code: certificateCode}}))
 	}
 	attempts, err := s.attempts(ctx, n)
 	if err != nil {
@@ -69,6 +72,33 @@ func trusted(ctx context.Context, s *Subject, n *neighbour) Result {
 		return *silent
 	}
 	return passed("%s, tried from here, not from the API server", list(answered))
+}
+
+// The words of answers about connections.
+const refuses, noAnswerFrom = "refuses the connection", "no answer from"
+
+// withHealth adds to the server's answer how the injector's pods are, which the server may not list.
+func (s *Subject) withHealth(ctx context.Context, n *neighbour, r Result) Result {
+	if !strings.Contains(r.Message, refuses) && !strings.Contains(r.Message, noAnswerFrom) {
+		return r
+	}
+	for _, c := range n.callees() {
+		if c.url != "" {
+			continue
+		}
+		b, err := s.behind(ctx, c)
+		if err != nil {
+			continue
+		}
+		if h := s.health(ctx, b, c); h.ill != "" {
+			r.Message += "; " + h.ill
+			if n.before(c) == nil {
+				r.Fix = h.fix(b, c)
+			}
+			return r
+		}
+	}
+	return r
 }
 
 // attempts connects to all that the entries call, a few endpoints each, at once.
@@ -113,72 +143,121 @@ func (n *neighbour) host(c callee) string {
 
 // judge holds what an endpoint answered against what the API server believes; nil where it is right.
 func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
-	pods := "kubectl get pods -A -o wide, and look for " + a.address
-	if a.callee.name != "" {
-		of := "kubectl -n " + a.callee.namespace
-		pods = of + " get pods -o wide; " + of + " get networkpolicies"
-		if b, err := s.behind(ctx, a.callee); err == nil && b.deployment != nil {
-			pods = of + " get pods -o wide; " + of + " logs deploy/" + b.deployment.Name + " --tail=50; " + of + " get networkpolicies"
-		}
+	if a.err == nil {
+		return s.judgeChain(ctx, n, a)
+	}
+	b, err := s.behind(ctx, a.callee)
+	if err != nil {
+		b = &backing{}
+	}
+	h := s.health(ctx, b, a.callee)
+	fix := s.unanswering(n, a.callee, b, h, refused(a.err))
+	if other := n.before(a.callee); other != nil {
+		fix = other.again(certificateCode)
 	}
 	var r Result
 	switch {
-	case a.err != nil && refused(a.err):
-		r = failed(pods, "%s refuses the connection, tried from here: nothing listens there, or a firewall rejects; %s", a.address, n.loss())
-	case a.err != nil && dialTimedOut(a.err) || errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, errNoAnswer):
-		r = warn(pods, "no answer from %s within %s, tried from here, not from the API server: a firewall or network policy drops it, or it hangs", a.address, round(dialPatience))
-	case a.err != nil:
-		r = failed(pods, "%s does not speak TLS, tried from here: %v", a.address, a.err)
+	case refused(a.err) && h.ill != "":
+		r = failed(fix, "%s %s, tried from here: %s", a.address, refuses, h.ill)
+	case refused(a.err) && h.known:
+		r = failed(fix, "%s %s, tried from here, though its pod is ready: it serves another port, or a firewall rejects", a.address, refuses)
+	case refused(a.err):
+		r = failed(fix, "%s %s, tried from here: nothing listens there, or a firewall rejects", a.address, refuses)
+	case dialTimedOut(a.err) || errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, errNoAnswer):
+		r = warn(fix, "%s %s within %s, tried from here, not from the API server: a network policy or a firewall drops it, or it hangs", noAnswerFrom, a.address, round(dialPatience))
 	default:
-		problem, another := n.disbelief(a, s.Now())
-		if problem == "" {
-			return nil
-		}
-		fix := s.bundleAgain(ctx, n)
-		if another {
-			fix = "Something else answers there. " + pods
-		}
-		r = failed(fix, "%s: %s; %s", a.address, problem, n.loss())
+		r = failed(fix, "%s does not speak TLS, tried from here: %v", a.address, a.err)
 	}
 	return &r
+}
+
+// judgeChain does so with the certificate that was presented.
+func (s *Subject) judgeChain(ctx context.Context, n *neighbour, a *attempt) *Result {
+	problem, kind := n.disbelief(a, s.Now())
+	var fix string
+	switch kind {
+	case believed:
+		return nil
+	case outdated:
+		fix = s.restartFor(ctx, n, a.callee)
+	case foreign:
+		b, err := s.behind(ctx, a.callee)
+		if err != nil {
+			b = &backing{}
+		}
+		fix = steps("Something else answers there, or its certificate was made for another name.", health{}.fix(b, a.callee))
+	case unbelieved:
+		fix = s.bundleAgain(ctx, n, n.untrusting(a.chain, a.callee, s.Now()), a.chain)
+	}
+	r := failed(fix, "%s: %s", a.address, problem)
+	return &r
+}
+
+// unanswering is what to do about pods that do not answer anybody.
+func (s *Subject) unanswering(n *neighbour, c callee, b *backing, h health, rejected bool) string {
+	if c.name == "" {
+		host, port, _ := net.SplitHostPort(c.address())
+		return "Look for what should listen at port " + port + " of " + host + ", and at the firewalls and proxies in between."
+	}
+	policies := "kubectl -n " + c.namespace + " get networkpolicies"
+	switch {
+	case h.ill != "":
+		return h.fix(b, c)
+	case rejected && h.known:
+		return steps("Look at what it says of the port:", h.fix(b, c))
+	case rejected:
+		return steps(h.fix(b, c), "If its pods are well, a firewall of the nodes or a network policy rejects the connection:", policies)
+	}
+	return steps("Look for a network policy that keeps callers from "+n.title+"'s pods, then at the pods:", policies, h.fix(b, c))
 }
 
 func refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EACCES)
 }
 
-// disbelief says why the API server would not accept a certificate; another tells that it is somebody else's.
-func (n *neighbour) disbelief(a *attempt, now time.Time) (problem string, another bool) {
+// disbelieved is what is wrong with a certificate.
+type disbelieved int
+
+const (
+	believed disbelieved = iota
+	outdated
+	foreign    // it is somebody else's
+	unbelieved // its CA is another than that of the entries
+)
+
+// disbelief says why the API server would not accept a certificate.
+func (n *neighbour) disbelief(a *attempt, now time.Time) (problem string, kind disbelieved) {
 	leaf := a.chain[0]
 	host := n.host(a.callee)
 	switch {
 	case now.After(leaf.NotAfter):
-		return "its certificate expired on " + day(leaf.NotAfter), false
+		return "its certificate expired on " + day(leaf.NotAfter) + ", " + duration.HumanDuration(now.Sub(leaf.NotAfter)) + " ago", outdated
 	case now.Before(leaf.NotBefore):
-		return "its certificate is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339), false
+		return "its certificate is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339), outdated
 	case leaf.VerifyHostname(host) != nil:
-		return "its certificate is for " + list(leaf.DNSNames) + ", the API server calls " + host, true
+		return "its certificate is for " + list(leaf.DNSNames) + ", the API server calls " + host, foreign
 	}
-	problems := map[string][]string{}
-	entries := 0
-	for _, e := range n.entries {
-		if e.callee() != a.callee {
-			continue
-		}
-		entries++
-		if problem := distrust(e, a.chain, now); problem != "" {
-			problems[problem] = append(problems[problem], e.Name)
+	bad := n.untrusting(a.chain, a.callee, now)
+	if len(bad) == 0 {
+		return "", believed
+	}
+	return fmt.Sprintf("its certificate is of CA %s, the caBundle of %s of %s is %s (x509: unknown authority)",
+		issuer(a.chain), whichOf(bad, len(n.entries)), n.where(), bundleName(bad[0].ClientConfig.CABundle)), unbelieved
+}
+
+// untrusting returns the entries under which a chain is not good.
+func (n *neighbour) untrusting(chain []*x509.Certificate, c callee, now time.Time) []*Entry {
+	var out []*Entry
+	for _, e := range n.at(c) {
+		if distrust(e, chain, now) != "" {
+			out = append(out, e)
 		} else if len(e.ClientConfig.CABundle) == 0 {
-			if _, err := leaf.Verify(x509.VerifyOptions{Intermediates: pool(a.chain[1:]), CurrentTime: now}); err != nil {
-				problem := "no caBundle, and the certificate is of no public CA (" + strings.TrimPrefix(err.Error(), "x509: ") + ")"
-				problems[problem] = append(problems[problem], e.Name)
+			if _, err := chain[0].Verify(x509.VerifyOptions{Intermediates: pool(chain[1:]), CurrentTime: now}); err != nil {
+				out = append(out, e)
 			}
 		}
 	}
-	if len(problems) == 0 {
-		return "", false
-	}
-	return fmt.Sprintf("the certificate that it presents is not trusted (x509: unknown authority): %s", tell(problems, entries)), false
+	return out
 }
 
 func pool(chain []*x509.Certificate) *x509.CertPool {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -38,8 +39,11 @@ func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 			outside = c.String() + " is a name outside of the cluster"
 			continue
 		case len(b.ready) == 0:
-			why, fix := b.noneReady(c)
-			return failed(fix, "%s (%s) has no ready endpoint: %s; %s", c, n.title, why, n.loss())
+			why, fix := s.noneReady(ctx, b, c)
+			if other := n.before(c); other != nil {
+				fix = other.again("HF234")
+			}
+			return failed(fix, "%s (%s) has no ready endpoint: %s", c, n.title, why)
 		}
 		ready = append(ready, b.ready...)
 	}
@@ -49,17 +53,26 @@ func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 	return passed("%s", list(unique(ready)))
 }
 
-func (b *backing) noneReady(c callee) (why, fix string) {
-	d := b.deployment
+// noneReady says why no pod is ready, and what to do about it.
+func (s *Subject) noneReady(ctx context.Context, b *backing, c callee) (why, fix string) {
+	d, of := b.deployment, "kubectl -n "+c.namespace
 	if d == nil {
-		return "no Deployment in the namespace has pods with the labels that it selects", "kubectl -n " + c.namespace + " get pods,endpointslices -o wide --show-labels"
+		return "no Deployment in the namespace has pods with the labels that it selects", steps("Compare the labels of the pods with the selector of the Service, "+
+			labels.FormatLabels(b.service.Spec.Selector)+":", of+" get pods --show-labels", kept(b.service.Labels, b.service.Annotations))
 	}
-	of := "kubectl -n " + c.namespace
+	its := kept(d.Labels, d.Annotations)
 	switch {
 	case d.Spec.Replicas != nil && *d.Spec.Replicas == 0:
-		return "Deployment " + d.Name + " is scaled to 0", of + " scale deploy/" + d.Name + " --replicas=2"
-	case len(b.waiting) > 0:
-		return "the pods of Deployment " + d.Name + " are not ready", of + " describe deploy/" + d.Name + "; " + of + " logs deploy/" + d.Name + " --tail=50"
+		return "Deployment " + d.Name + " is scaled to 0", steps("Scale it up:", of+" scale deploy/"+d.Name+" --replicas=2", its)
+	case len(b.waiting) == 0 && d.Status.Replicas == 0:
+		return "Deployment " + d.Name + " has no pods", steps("Its events say what keeps the pods from being made:",
+			of+" get events --field-selector reason=FailedCreate", of+" describe deploy/"+d.Name,
+			"If a webhook refuses them, and it is this injector's own, it waits for itself. Have its webhook leave its own namespace alone.", its)
 	}
-	return "Deployment " + d.Name + " has no pods", of + " describe deploy/" + d.Name + "; " + of + " get events --field-selector reason=FailedCreate"
+	h := s.health(ctx, b, c)
+	why = "the pods of Deployment " + d.Name + " are not ready"
+	if h.ill != "" {
+		why = h.ill
+	}
+	return why, steps(h.fix(b, c), its)
 }

@@ -167,6 +167,27 @@ func aboutNeighbour(ask func(ctx context.Context, s *Subject, n *neighbour) Resu
 // where names the configuration as kubectl takes it.
 func (n *neighbour) where() string { return n.entries[0].Where() }
 
+// kept says who will undo what is changed by hand.
+func (n *neighbour) kept() string { return kept(n.entries[0].Labels, n.entries[0].Annotations) }
+
+// before returns the configuration that calls the same, and has been asked about before; nil where none has.
+func (n *neighbour) before(c callee) *neighbour {
+	for _, other := range n.all.list {
+		if other == n {
+			return nil
+		}
+		if !other.resting && slices.Contains(other.callees(), c) {
+			return other
+		}
+	}
+	return nil
+}
+
+// again is a fix that stands with another configuration.
+func (n *neighbour) again(code string) string {
+	return "What to do is the same, and stands at " + code + " of " + n.entries[0].Kind() + "/" + n.entries[0].Configuration + "."
+}
+
 // who names the program, and which of them.
 func (n *neighbour) who() string {
 	switch {
@@ -189,27 +210,34 @@ func (n *neighbour) count() string {
 // fails tells whether one of the entries turns objects away while it cannot be called.
 func (n *neighbour) fails() bool { return slices.ContainsFunc(n.entries, (*Entry).Fails) }
 
-// loss says what a failure means for pods.
-func (n *neighbour) loss() string {
-	mutating := n.entries[0].Mutating
-	switch {
+// fate is what becomes of pods while it cannot be called.
+func (n *neighbour) fate() string {
+	switch mutating := n.entries[0].Mutating; {
 	case mutating && n.fails():
-		return "Meanwhile the pods that it selects are refused (failurePolicy Fail; FailedCreate on their ReplicaSets)."
+		return "the pods that it selects are refused"
 	case mutating:
-		return "Meanwhile the pods that it selects start without what it adds, and nobody gets an error (failurePolicy Ignore)."
+		return "the pods that it selects start without what it adds, and nobody gets an error"
 	case n.fails():
-		return "Meanwhile what it checks is refused (failurePolicy Fail)."
+		return "what it checks is refused"
 	}
-	return "Meanwhile what it checks passes unchecked (failurePolicy Ignore)."
+	return "what it checks passes unchecked"
 }
 
-// policy is failurePolicy with what follows from it.
+// policy is failurePolicy.
 func (n *neighbour) policy() string {
-	name := "Ignore"
 	if n.fails() {
-		name = "Fail"
+		return "failurePolicy Fail"
 	}
-	return "failurePolicy " + name + ": without an answer " + n.loss()
+	return "failurePolicy Ignore"
+}
+
+// loss says what a failure means for pods.
+func (n *neighbour) loss() string {
+	policy := n.policy()
+	if n.entries[0].Mutating && n.fails() {
+		policy += "; FailedCreate on their ReplicaSets"
+	}
+	return "Meanwhile " + n.fate() + " (" + policy + ")."
 }
 
 // callee is what an entry calls: a port of a Service, or a URL.

@@ -88,7 +88,7 @@ func managedRevision() Probe {
 			Fix:   "Read the condition's message: holdfast explain knows the reasons. kubectl -n istio-system describe controlplanerevisions.",
 		},
 		Needs: []string{apiServerCode},
-		ask: func(_ context.Context, s *Subject) Result {
+		ask: func(ctx context.Context, s *Subject) Result {
 			if s.About == nil {
 				return notApplicable("there is nothing to ask about")
 			}
@@ -99,18 +99,30 @@ func managedRevision() Probe {
 			describe := "kubectl -n " + o.GetNamespace() + " describe controlplanerevision " + o.GetName()
 			stalled, reason, message := condition(o, "Stalled")
 			if stalled == string(metav1.ConditionTrue) {
-				return failed(describe+"\n"+describe+" | holdfast explain -", "its provisioning has stopped: %s: %s", reason, message)
+				return failed(s.explains(ctx, describe), "its provisioning has stopped: %s: %s", reason, message).meaning(byWebhook)
 			}
 			reconciled, reason, message := condition(o, "Reconciled")
 			switch reconciled {
 			case string(metav1.ConditionTrue):
 				return passed("Reconciled")
 			case string(metav1.ConditionFalse):
-				return failed(describe+"\n"+describe+" | holdfast explain -", "it is not reconciled: %s: %s", reason, message)
+				return failed(s.explains(ctx, describe), "it is not reconciled: %s: %s", reason, message).meaning(byWebhook)
 			}
-			return warn(describe, "it says nothing of Reconciled yet: it is being provisioned, which takes minutes")
+			return warn(steps("Wait some minutes, then look again:", describe), "it says nothing of Reconciled yet: it is being provisioned, which takes minutes").meaning(notYet)
 		},
 	}
+}
+
+// byWebhook is what a managed control plane means for pods: the lines about its webhook configuration say more.
+const byWebhook = "Pods are injected as long as its webhook answers: HF238 of its configuration tells."
+
+// explains looks up what the conditions say.
+func (s *Subject) explains(ctx context.Context, describe string) string {
+	explain := "holdfast explain -"
+	if s.Server != nil {
+		explain = s.kubectl() + " exec -i " + s.deploymentName(ctx) + " -- /holdfast explain -"
+	}
+	return steps("Its conditions say what Google's control plane wants; this tells what the reasons stand for, and how to mend them:", describe+" | "+explain, describe)
 }
 
 func compareNames(a, b string) int {

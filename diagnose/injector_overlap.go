@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -22,7 +23,7 @@ func injectorOverlap() Probe {
 			Code: "HF237", Name: "injector-overlap", Severity: report.Warning,
 			Title: "no other configuration of the same injector gets the same pods",
 			Why:   "Two configurations of one injector select the same pods: an old default beside a tag, a revision that was not removed, two releases of one chart. Such a pod is injected twice, by whichever version comes first; which one cannot be told from its labels.",
-			Fix:   "Keep one of the two: remove the revision or the tag that is no longer wanted, or give the namespaces a label that only one of them selects.",
+			Fix:   "Keep one of the two, by day: keep a copy of the configuration of the revision or tag that is no longer wanted, move the namespaces that it alone serves, and delete it; or give the namespaces a label that only one of them selects.",
 		},
 		Needs: []string{"HF231"},
 		ask:   aboutNeighbour(overlaps),
@@ -49,11 +50,86 @@ func overlaps(ctx context.Context, s *Subject, n *neighbour) Result {
 			if pod != "" {
 				which = "pods with " + pod + " in namespace " + namespace
 			}
-			return warn("Keep one: kubectl delete "+other.where()+", or delete "+n.where()+"; a tag is removed with istioctl tag remove TAG.",
-				"%s are sent to %s as well: each injects them", which, other.where())
+			return warn(s.oneOf(ctx, other, n), "%s are sent to %s and to %s: each injects them", which, other.where(), n.where()).
+				meaning("Nothing has to be deleted tonight: pods start, but which of the two they get is not certain.")
 		}
 	}
 	return passed("%s", n.who())
+}
+
+// oneOf says what is known of two configurations, and how the one that is too much goes, where it can be told which.
+func (s *Subject) oneOf(ctx context.Context, a, b *neighbour) string {
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	aRuns, aIs := s.standing(ctx, a, b)
+	bRuns, bIs := s.standing(ctx, b, a)
+	surplus, stays := b, a
+	switch {
+	case aRuns == bRuns:
+		const unwanted = "If %s is the one that is not wanted, keep a copy and delete it:"
+		return steps(aIs, bIs, fmt.Sprintf(unwanted, b.where()), b.remove(), b.kept(), fmt.Sprintf(unwanted, a.where()), a.remove(), a.kept())
+	case bRuns:
+		surplus, stays = a, b
+	}
+	alone := s.alone(ctx, surplus, stays)
+	lines := []string{aIs, bIs}
+	if len(alone) > 0 {
+		move := ""
+		if surplus.istio() {
+			move = surplus.move(alone, stays)
+		}
+		if move == "" {
+			return steps(append(lines, "Have namespaces "+list(namesOf(alone))+" served by "+stays.where()+" first.",
+				"If that is done, keep a copy of "+surplus.where()+" and delete it:", surplus.remove(), surplus.kept())...)
+		}
+		lines = append(lines, "Have the namespaces that "+surplus.where()+" alone serves ask for the other:", move)
+	}
+	return steps(append(lines, "What is too much is "+surplus.where()+". Keep a copy and delete it:", surplus.remove(), surplus.kept())...)
+}
+
+// alone returns the namespaces that one serves and the other does not.
+func (s *Subject) alone(ctx context.Context, n, other *neighbour) []corev1.Namespace {
+	return slices.DeleteFunc(s.asking(ctx, n), func(ns corev1.Namespace) bool { return other.serves(ns.Labels) })
+}
+
+// standing tells whether the program of a configuration runs, in a sentence with what else is known of it.
+func (s *Subject) standing(ctx context.Context, n, other *neighbour) (runs bool, is string) {
+	facts := []string{n.who()}
+	c := n.callees()[0]
+	b, err := s.behind(ctx, c)
+	switch {
+	case c.url != "" || err != nil:
+		facts = append(facts, "calls "+c.String())
+		runs = true
+	case b.service == nil || abandoned(b):
+		facts = append(facts, "its "+c.String()+" leads nowhere")
+	case n.orphan(b) != "":
+		facts = append(facts, "its revision is not what runs behind "+c.String()+" ("+n.orphan(b)+")")
+	default:
+		runs = true
+		facts = append(facts, "its program runs behind "+c.String())
+	}
+	if age := s.age(ctx, n); age != "" {
+		facts = append(facts, age+" old")
+	}
+	if alone := namesOf(s.alone(ctx, n, other)); len(alone) > 0 {
+		facts = append(facts, "it alone serves "+list(alone))
+	}
+	return runs, "Known of " + n.where() + ": " + strings.Join(facts, "; ") + "."
+}
+
+// age is how old a configuration is, "" where that is not known.
+func (s *Subject) age(ctx context.Context, n *neighbour) string {
+	all, err := s.Mutating(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, m := range all {
+		if m.Name == n.entries[0].Configuration && !m.CreationTimestamp.IsZero() {
+			return duration.HumanDuration(s.Now().Sub(m.CreationTimestamp.Time))
+		}
+	}
+	return ""
 }
 
 // bothSee finds a namespace and the labels of a pod that is sent to both. Labels are those that the selectors speak of, two at

@@ -16,13 +16,13 @@ func injectorPresent() Probe {
 			Code: "HF231", Name: "injector-present", Severity: report.Error,
 			Title: "what the configuration calls is installed",
 			Why:   "A webhook configuration calls a Service that does not exist, or behind which nobody makes pods: a revision was removed and its configuration left behind, or a tag still leads to it. With failurePolicy Fail the pods that it selects are refused; with Ignore they start without what the injector adds, and nobody gets an error.",
-			Fix:   "Delete the configuration that is left over, or lead the tag to a revision that is there (istioctl tag set TAG --revision REVISION --overwrite); else install what it calls.",
+			Fix:   "Move the namespaces that ask for it to a revision that is there, keep a copy of the configuration and delete it; lead a tag to another revision; or install what it calls.",
 		},
 		Needs: []string{apiServerCode},
 		ask: func(ctx context.Context, s *Subject) Result {
 			if s.About != nil {
 				if n, ok := s.About.Value.(*neighbour); ok && n.resting {
-					return n.rested()
+					return n.rested(ctx, s)
 				}
 			}
 			return aboutNeighbour(present)(ctx, s)
@@ -41,19 +41,23 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		case err != nil:
 			return cannot(err)
 		case b.service == nil:
-			return failed(n.leftOver(), "%s: %s calls %s, which does not exist: it is left over, or not installed yet; %s", n.who(), n.where(), c, n.loss())
+			if d := s.without(ctx, n, c); d != nil {
+				return failed(n.exposeAgain(c, d), "%s: %s calls %s, which does not exist, though Deployment %s still does", n.who(), n.where(), c, d.Name)
+			}
+			return failed(s.leftOver(ctx, n), "%s: %s calls %s, which does not exist; %s", n.who(), n.where(), c, s.askedFor(ctx, n))
 		case abandoned(b):
-			return failed(n.leftOver(), "%s: %s is there, but no Deployment makes pods for it and it has no endpoint: the rest was removed; %s", n.who(), c, n.loss())
+			return failed(s.leftOver(ctx, n), "%s: %s calls %s, but no Deployment makes pods for it and it has no endpoint; %s", n.who(), n.where(), c, s.askedFor(ctx, n))
 		}
 		if other := n.orphan(b); other != "" && orphaned == nil {
-			r := warn(n.leftOver(), "%s: %s leads to revision %s, which does not look after this configuration: it is left over, and nobody renews its CA", n.who(), c, other)
+			r := warn(s.adopt(ctx, n, other), "%s: %s leads to revision %s, which does not look after this configuration: nobody renews its CA; %s",
+				n.who(), c, other, s.askedFor(ctx, n)).meaning(notYet)
 			orphaned = &r
 		}
 	}
 	if orphaned != nil {
 		return *orphaned
 	}
-	return passed("%s; %s", n.who(), n.policy())
+	return passed("%s; %s: without an answer %s", n.who(), n.policy(), n.fate())
 }
 
 // abandoned tells that nothing makes pods for a Service. Injectors run as Deployments; a Service without a selector is fed by
@@ -76,20 +80,8 @@ func (n *neighbour) orphan(b *backing) string {
 	return theirs
 }
 
-// leftOver says what to do about a configuration of something that is gone.
-func (n *neighbour) leftOver() string {
-	remove := "kubectl delete " + n.where()
-	switch {
-	case n.tag != "":
-		return "Lead the tag to a revision that is there: istioctl tag set " + n.tag + " --revision REVISION --overwrite; or remove it: istioctl tag remove " + n.tag
-	case n.title == "Istio" && n.entries[0].Mutating:
-		return "If that revision is gone for good: " + remove + "; namespaces that ask for it: kubectl get namespaces -L istio.io/rev,istio-injection"
-	}
-	return "If " + n.title + " is gone for good: " + remove + "; else install it again."
-}
-
 // rested judges a configuration that istioctl has put to rest for the tag default.
-func (n *neighbour) rested() Result {
+func (n *neighbour) rested(ctx context.Context, s *Subject) Result {
 	if slices.ContainsFunc(n.all.list, func(o *neighbour) bool { return o.tag == "default" && !o.resting }) {
 		return notApplicable("istioctl has put it to rest: the tag default takes its place")
 	}
@@ -98,6 +90,15 @@ func (n *neighbour) rested() Result {
 	}) {
 		return notApplicable("istioctl has put it to rest, and another configuration takes its place")
 	}
-	return warn("Give the tag default to a revision that is there: istioctl tag set default --revision REVISION",
-		"istioctl has put it to rest for the tag default, and that tag is gone: namespaces with istio-injection=enabled get no sidecar")
+	fix := []string{"Install a revision, and give it the tag default (istioctl tag set)."}
+	if heirs := n.living(ctx, s); len(heirs) > 0 {
+		name := heirs[0].called()
+		fix = []string{
+			"Give the tag default to a revision that is there (" + names(heirs) + "):", "istioctl tag set default --revision " + heirs[0].revision,
+			"Or, without istioctl, have the namespaces ask for that revision by name:",
+			"kubectl label namespace -l istio-injection=enabled istio-injection- istio.io/rev=" + name + " --overwrite",
+		}
+	}
+	return warn(steps(fix...), "istioctl has put it to rest for the tag default, and that tag is gone").
+		meaning("Meanwhile pods in namespaces with istio-injection=enabled start without a sidecar, and nobody gets an error.")
 }

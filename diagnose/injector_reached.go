@@ -101,16 +101,27 @@ func (n *neighbour) acted(pod *corev1.Pod) bool {
 
 // unanswered is for a dry run that took longer than anybody waits.
 func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample) Result {
-	port, _ := s.real(ctx, n)
-	fix := n.open(ctx, s)
+	port, whose := s.real(ctx, n)
 	timeout := int32(10)
 	if t := try.entry.TimeoutSeconds; t != nil {
 		timeout = *t
 	}
-	if l := s.needed[certificateCode]; l != nil && l.State == Warning {
-		return failed(fix, "the API server has no answer after %s, nor have we from port %d: something drops it, or it hangs (timeoutSeconds %d); %s", round(tryPatience), port, timeout, n.loss())
+	if s.silentHere() {
+		return failed(s.sameHere(), "the API server has no answer from port %d of %s after %s, nor has another pod: something drops it, or it hangs (timeoutSeconds %d)",
+			port, whose, round(tryPatience), timeout)
 	}
-	return warn(fix, "a dry-run pod in namespace %s got no answer within %s: one of the webhooks for pods hangs; this one is given %d s", try.pod.Namespace, round(tryPatience), timeout)
+	return warn(steps("See whether it is this one, which has the API server say so:", try.command(), n.open(ctx, s)),
+		"a dry-run pod in namespace %s got no answer within %s: one of the webhooks for pods hangs; this one is given %d s", try.pod.Namespace, round(tryPatience), timeout)
+}
+
+// silentHere tells that other pods get no answer either; sameHere is what to do then.
+func (s *Subject) silentHere() bool {
+	l := s.needed[certificateCode]
+	return l != nil && l.State == Warning
+}
+
+func (s *Subject) sameHere() string {
+	return "Do what " + certificateCode + " says above: it stands in everybody's way. What the API server still says once other pods get an answer is about the control plane's own firewall."
 }
 
 // notAdmitted says what an error of the API server means.
@@ -123,7 +134,7 @@ func (s *Subject) notAdmitted(ctx context.Context, n *neighbour, try *sample, be
 		return notApplicable("it does not support dry runs: %s", text)
 	case ours && strings.Contains(text, "failed calling webhook"):
 		cause, fix := s.whyUncalled(ctx, n, text)
-		return failed(fix, "%s; %s.\n%s", cause, n.loss(), text)
+		return failed(steps(fix, s.missed(ctx, n)), "%s\n%s", cause, text)
 	case ours:
 		return passed("it answered, and refused a bare dry-run pod in namespace %s: %s", try.pod.Namespace, text)
 	case !named && apierrors.IsForbidden(err) && strings.Contains(text, "cannot create resource"):
@@ -175,17 +186,34 @@ func (s *Subject) letThrough(ctx context.Context, n *neighbour, try *sample, bef
 	text, state := s.throughProxy(ctx, try.entry)
 	switch {
 	case grown.open > 0 && text == "":
-		return failed(n.open(ctx, s), "the API server could not call %s for a dry-run pod in namespace %s, and let it through (fail_open_count has grown); %s",
-			try.entry.Name, try.pod.Namespace, n.loss())
+		return failed(steps(s.uncalled(ctx, n), s.missed(ctx, n)), "the API server could not call %s for a dry-run pod in namespace %s, and let it through (fail_open_count has grown)",
+			try.entry.Name, try.pod.Namespace)
 	case state == Failed:
 		cause, fix := s.whyUncalled(ctx, n, text)
-		return failed(fix, "%s; %s.\n%s", cause, n.loss(), text)
+		return failed(steps(fix, s.missed(ctx, n)), "%s\n%s", cause, text)
 	case grown.all > 0:
 		return passed("%s was called for a dry-run pod in namespace %s, and left it alone", n.title, try.pod.Namespace)
 	case state == Passed:
 		return passed("%s left a dry-run pod in namespace %s alone; its Service answers the API server", n.title, try.pod.Namespace)
 	}
 	return unknown("", "a dry-run pod in namespace %s came back unchanged, and with failurePolicy Ignore nothing tells whether %s was called", try.pod.Namespace, n.title)
+}
+
+// uncalled is what to do where a call failed, and nothing tells why.
+func (s *Subject) uncalled(ctx context.Context, n *neighbour) string {
+	l := s.needed[certificateCode]
+	switch {
+	case s.silentHere():
+		return s.sameHere()
+	case l != nil && l.State == Passed:
+		return steps("Another pod gets an answer ("+certificateCode+"), so that the way from the control plane is next.", n.open(ctx, s))
+	}
+	c := n.callees()[0]
+	b, err := s.behind(ctx, c)
+	if err != nil || c.url != "" {
+		return n.open(ctx, s)
+	}
+	return steps(s.unanswering(n, c, b, s.health(ctx, b, c), true), "If all is well there, the way from the control plane is next.", n.open(ctx, s))
 }
 
 // throughProxy has the API server connect to the pods of a Service as it does for a webhook, and returns its error text. Any
@@ -216,60 +244,91 @@ func (s *Subject) throughProxy(ctx context.Context, e *Entry) (text string, stat
 // k8s.io/apiserver and its webhook client at 0.36).
 func (s *Subject) whyUncalled(ctx context.Context, n *neighbour, text string) (cause, fix string) {
 	port, whose := s.real(ctx, n)
-	at, pods := fmt.Sprintf("port %d of %s", port, whose), n.lookAtPods()
+	at := fmt.Sprintf("port %d of %s", port, whose)
+	c := n.callees()[0]
 	switch {
 	case speaksOf(text, "tunnel-uds", "konnectivity"):
-		return "the tunnel between the control plane and the nodes is broken", "kubectl -n kube-system logs -l k8s-app=konnectivity-agent --tail=20; kubectl -n kube-system rollout restart deploy/konnectivity-agent"
+		return "the tunnel between the control plane and the nodes is broken", steps("Look at its agents, and start them anew:",
+			"kubectl -n kube-system logs -l k8s-app=konnectivity-agent --tail=20", "kubectl -n kube-system rollout restart deploy/konnectivity-agent")
 	case speaksOf(text, "Address is not allowed"):
 		return "the control plane cannot reach pods on an overlay network", "Run " + n.title + "'s injector with hostNetwork: true, on a port that is free on the nodes."
 	case speaksOf(text, "x509:", "tls:"):
-		return "the API server does not accept the certificate of " + whose, s.bundleAgain(ctx, n)
+		return "the API server does not accept the certificate of " + whose, s.bundleAgain(ctx, n, n.at(c), nil)
 	case speaksOf(text, "no such host"):
-		return "the API server cannot resolve the name in " + n.callees()[0].String(), "Let the installer of " + n.title + " write the URL again; look at the DNS of the control plane's machines."
+		return "the API server cannot resolve the name in " + c.String(), s.callService(ctx, n, n.at(c), s.inCluster(ctx, n))
 	case speaksOf(text, "connection refused"):
-		return "nothing listens at " + at + ", or a firewall rejects the connection", pods
+		return s.whyRefused(ctx, n, c, at)
 	case speaksOf(text, "no route to host", "operation not permitted", "permission denied"):
 		return "a firewall rejects the connection to " + at, n.open(ctx, s)
 	case speaksOf(text, "context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled", "Timeout: request did not complete"):
-		return s.whyNoAnswer(at), n.open(ctx, s)
+		return s.whyNoAnswer(ctx, n, at)
 	}
-	return n.whyOtherwise(text, at, pods)
+	return s.whyOtherwise(ctx, n, text, at)
+}
+
+// whyRefused tells what has ended from a firewall that rejects: by another pod's try, else by the injector's pods.
+func (s *Subject) whyRefused(ctx context.Context, n *neighbour, c callee, at string) (cause, fix string) {
+	if l := s.needed[certificateCode]; l != nil && l.State == Passed {
+		return "a firewall between the control plane and the nodes rejects the connection to " + at + ": other pods get an answer there", n.open(ctx, s)
+	}
+	b, err := s.behind(ctx, c)
+	if err != nil || c.url != "" {
+		b = &backing{}
+	}
+	h := s.health(ctx, b, c)
+	switch {
+	case h.ill != "":
+		return "nothing listens at " + at + ": " + h.ill, h.fix(b, c)
+	case h.known:
+		return "a firewall rejects the connection to " + at + ", or nothing listens there, though the pods are ready",
+			steps("See whether its log speaks of the port. If it does not, the firewall is next:", h.logs(b, c), n.open(ctx, s))
+	}
+	return "nothing listens at " + at + ", or a firewall rejects the connection", s.unanswering(n, c, b, h, true)
 }
 
 // whyNoAnswer tells a firewall of the control plane's from one that is in everybody's way.
-func (s *Subject) whyNoAnswer(at string) string {
-	if l := s.needed[certificateCode]; l != nil && l.State == Passed {
-		return "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it"
+func (s *Subject) whyNoAnswer(ctx context.Context, n *neighbour, at string) (cause, fix string) {
+	switch l := s.needed[certificateCode]; {
+	case s.silentHere():
+		return "the API server gets no answer from " + at + ", nor does another pod: a network policy or a firewall drops it, or it hangs", s.sameHere()
+	case l != nil && l.State == Passed:
+		return "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it", n.open(ctx, s)
 	}
-	return "the API server gets no answer from " + at + ": something in between drops it, or it hangs"
+	c := n.callees()[0]
+	b, err := s.behind(ctx, c)
+	if err != nil || c.url != "" {
+		b = &backing{}
+	}
+	h := s.health(ctx, b, c)
+	if h.ill != "" {
+		return "the API server gets no answer from " + at + ": " + h.ill, h.fix(b, c)
+	}
+	return "the API server gets no answer from " + at + ": something in between drops it, or it hangs", steps(n.open(ctx, s), "If that port is open, look here:", s.unanswering(n, c, b, h, false))
 }
 
-func (n *neighbour) whyOtherwise(text, at, pods string) (cause, fix string) {
+func (s *Subject) whyOtherwise(ctx context.Context, n *neighbour, text, at string) (cause, fix string) {
+	c := n.callees()[0]
+	b, err := s.behind(ctx, c)
+	if err != nil || c.url != "" {
+		b = &backing{}
+	}
+	pods := s.unanswering(n, c, b, health{}, true)
 	switch {
-	case speaksOf(text, "no endpoints available"):
-		return "no ready pod stands behind it", pods
+	case speaksOf(text, "no endpoints available") && b.service != nil:
+		why, fix := s.noneReady(ctx, b, c)
+		return "no ready pod stands behind it: " + why, fix
 	case speaksOf(text, `service "`) && speaksOf(text, "not found", "no service port"):
-		return "the Service, or its port, is not there", n.leftOver()
+		return "the Service, or its port, is not there", s.leftOver(ctx, n)
 	case speaksOf(text, "EOF", "connection reset", "broken pipe"):
 		return "what stands at " + at + " ends the connection: a proxy in front of it, or a server that is going away", pods
 	case speaksOf(text, "HTTP response to HTTPS client", "could not find the requested resource", "404"):
 		return "what stands at " + at + " is not " + n.title + "'s webhook", pods
 	case speaksOf(text, `an error on the server ("unknown")`) && n.byURL():
-		return "the managed control plane answers with an error", "kubectl -n istio-system describe controlplanerevisions; is the Connect gateway API enabled?"
+		return "the managed control plane answers with an error", steps("Its conditions say why; the Connect gateway API has to be enabled, too:", "kubectl -n istio-system describe controlplanerevisions")
 	}
 	return "the call failed", pods
 }
 
 func speaksOf(text string, words ...string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
-}
-
-// lookAtPods prints what stands behind the webhook.
-func (n *neighbour) lookAtPods() string {
-	for _, c := range n.callees() {
-		if c.name != "" {
-			return "kubectl -n " + c.namespace + " get pods,endpointslices -o wide; kubectl -n " + c.namespace + " get service " + c.name + " -o yaml"
-		}
-	}
-	return "kubectl get " + n.where() + " -o yaml"
 }

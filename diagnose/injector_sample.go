@@ -115,29 +115,20 @@ func (n *neighbour) bare(namespace string, l map[string]string) *corev1.Pod {
 			}},
 		},
 	}
-	if n.injector != nil {
-		pod.Annotations = asks(n.injector.Name)
+	if n.injector != nil { // labels are not among them: they would change who is called
+		pod.Annotations = maps.Clone(n.injector.Request)
 	}
 	return pod
 }
 
-// asks returns the annotations with which a pod asks for an injector that otherwise leaves it alone. Labels are not among them:
-// they would change who is called.
-func asks(injector string) map[string]string {
-	switch injector {
-	case "vault": // hashicorp/vault-k8s, agent-inject/agent/annotations.go at 1.7
-		return map[string]string{"vault.hashicorp.com/agent-inject": "true", "vault.hashicorp.com/role": "holdfast-probe"}
-	case "openbao": // openbao/openbao-k8s, agent-inject/agent/annotations.go at 1.4, and since
-		return map[string]string{
-			"openbao.openbao.org/agent-inject": "true", "openbao.openbao.org/role": "holdfast-probe",
-			"openbao.org/agent-inject": "true", "openbao.org/role": "holdfast-probe",
-		}
-	case "linkerd": // linkerd/linkerd2, pkg/k8s/labels.go
-		return map[string]string{"linkerd.io/inject": "enabled"}
-	case "consul": // hashicorp/consul-k8s, control-plane/connect-inject/constants/annotations_and_labels.go
-		return map[string]string{"consul.hashicorp.com/connect-inject": "true"}
-	case "dapr": // dapr/dapr, pkg/injector/annotations
-		return map[string]string{"dapr.io/enabled": "true", "dapr.io/app-id": "holdfast-probe"}
+// command is the same try with kubectl alone, which prints the API server's own words.
+func (t *sample) command() string {
+	line := "kubectl -n " + t.pod.Namespace + " run holdfast-try --image=registry.k8s.io/pause:3.10 --dry-run=server"
+	if l := labelText(t.pod.Labels); l != "" {
+		line += " --labels=" + l
 	}
-	return nil
+	for _, key := range slices.Sorted(maps.Keys(t.pod.Annotations)) {
+		line += " --annotations=" + key + "=" + t.pod.Annotations[key]
+	}
+	return line
 }

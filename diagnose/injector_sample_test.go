@@ -82,12 +82,12 @@ func TestSampleKeepsAway(t *testing.T) {
 	}
 }
 
-// TestAsks: an injector that acts on request alone is asked, by annotations that its webhook reads. Which of them it reads may
+// TestRequests: an injector that acts on request alone is asked, by annotations that its webhook reads. Which of them it reads may
 // depend on its release, and whether it acts on who creates the pod.
-func TestAsks(t *testing.T) {
+func TestRequests(t *testing.T) {
 	t.Parallel()
 	for _, i := range injectors.Builtin() {
-		if len(asks(i.Name)) == 0 {
+		if len(i.Request) == 0 {
 			continue
 		}
 		n := &neighbour{injector: i}

@@ -248,7 +248,7 @@ func show(lines []Line) string {
 	var b strings.Builder
 	for i := range lines {
 		l := &lines[i]
-		fmt.Fprintf(&b, "%s %s %s: %s\n    %s\n", l.Code, l.Object, l.State, l.Message, l.Fix)
+		fmt.Fprintf(&b, "%s %s %s: %s\n  %s\n    %s\n", l.Code, l.Object, l.State, l.Message, l.Effect, strings.ReplaceAll(l.Fix, "\n", "\n    "))
 	}
 	return b.String()
 }
@@ -285,7 +285,7 @@ func TestInjectors(t *testing.T) {
 		want []string
 	}{
 		{"healthy", func(*testing.T, *world, *x509.Certificate, *ecdsa.PrivateKey) {}, []string{
-			"HF231 passed: Istio, revision default; failurePolicy Fail: without an answer the pods it selects are refused",
+			"HF231 passed: Istio, revision default; failurePolicy Fail: without an answer the pods that it selects are refused",
 			"HF233 passed: 443 to 15017 of the pods", "HF234 passed: 10.1.2.3:15017", "HF235 passed: 4 entries, valid until 2036-09-01",
 			"HF236 passed: 10.1.2.3:15017", "HF238 passed: acted on a dry-run pod in namespace shop",
 		}},
@@ -303,7 +303,7 @@ func TestInjectors(t *testing.T) {
 		}, nil},
 		{"a tag of a revision that is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.config.Labels["istio.io/tag"], w.left = "prod", []string{"service", "deployment", "slice"}
-		}, []string{"HF231 failed: istioctl tag set prod --revision REVISION --overwrite", "HF231 failed: tag prod of revision default"}},
+		}, []string{"HF231 failed: kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector", "HF231 failed: tag prod of revision default"}},
 		{"of a revision that nobody looks after", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
 		}, []string{"HF231 warning: Service istio-system/istiod leads to revision canary, which does not look after this configuration"}},
@@ -323,7 +323,7 @@ func TestInjectors(t *testing.T) {
 		}, []string{"HF233 warning: leads to port 15012 of the pods; Istio serves its webhooks at 15017"}},
 		{"a port by a name that is nowhere", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left, w.service.Spec.Ports[1].TargetPort = []string{"slice"}, intstr.FromString("webhook")
-		}, []string{"HF233 failed: leads to a port called webhook, which no pod has"}},
+		}, []string{"HF233 failed: leads to a port called webhook that no pod has", "HF233 failed: \"path\":\"/spec/ports/1/targetPort\",\"value\":15017"}},
 		{"no endpoints", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			none := int32(0)
 			w.left, w.deployment.Spec.Replicas = []string{"slice"}, &none
@@ -334,7 +334,7 @@ func TestInjectors(t *testing.T) {
 		}, []string{"HF234 failed: the pods of Deployment istiod are not ready"}},
 		{"no CA in one entry", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.config.Webhooks[2].ClientConfig.CABundle = nil
-		}, []string{"HF235 failed: namespace.sidecar-injector.istio.io has no caBundle", "HF235 failed: kubectl -n istio-system rollout restart deploy/istiod"}},
+		}, []string{"HF235 failed: namespace.sidecar-injector.istio.io has no caBundle", "HF235 failed: Put in what rev.namespace.sidecar-injector.istio.io has"}},
 		{"a CA that is none", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			for i := range w.config.Webhooks {
 				w.config.Webhooks[i].ClientConfig.CABundle = []byte("x")
@@ -349,11 +349,11 @@ func TestInjectors(t *testing.T) {
 			w.now = today.AddDate(10, 0, -3)
 			w.served.Certificate = nil
 			w.dial = func(string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
-		}, []string{"HF235 warning: expires on 2036-09-01, in 3 days", "HF236 failed: refuses"}},
+		}, []string{"HF235 warning: expires on 2036-09-01, in 3d", "HF236 failed: refuses"}},
 		{"the CA of another", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			_, _, other := authority(t, today.AddDate(1, 0, 0))
 			w.config.Webhooks[1].ClientConfig.CABundle = other
-		}, []string{"HF236 failed: x509: unknown authority", "HF236 failed: rev.object.sidecar-injector.istio.io has the caBundle"}},
+		}, []string{"HF236 failed: x509: unknown authority", "HF236 failed: the caBundle of rev.object.sidecar-injector.istio.io of mutatingwebhookconfiguration/istio-sidecar-injector is istio-ca (sha256"}},
 		{"a certificate for another name", func(t *testing.T, w *world, ca *x509.Certificate, key *ecdsa.PrivateKey) {
 			w.served = serving(t, ca, key, "istiod-canary.istio-system.svc", today.AddDate(1, 0, 0))
 		}, []string{"HF236 failed: for istiod-canary.istio-system.svc, the API server calls istiod.istio-system.svc"}},
@@ -391,7 +391,7 @@ func TestInjectors(t *testing.T) {
 		}, []string{"HF238 failed: fail_open_count has grown"}},
 		{"an old outage, and an answer", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.raw["/metrics"] = metricsOf("namespace.sidecar-injector.istio.io", 3, 3)
-		}, []string{"HF239 passed: 3 of 3 failed since this API server started; one has just been answered"}},
+		}, []string{"HF239 passed: one has just been answered; 3 of 3 had failed earlier"}},
 		{"a name outside of the cluster", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left = []string{"slice", "deployment"}
 			w.service.Spec.Type, w.service.Spec.Selector, w.service.Spec.ExternalName = corev1.ServiceTypeExternalName, nil, "istiod.example.com"
@@ -415,7 +415,7 @@ func TestInjectors(t *testing.T) {
 				return pod, nil
 			}
 		}, []string{
-			"HF231 passed: failurePolicy Ignore: without an answer the pods it selects start without what it adds",
+			"HF231 passed: failurePolicy Ignore: without an answer the pods that it selects start without what it adds",
 			"HF238 failed: fail_open_count has grown",
 		}},
 		{"left alone, failing open, and counted", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
@@ -453,10 +453,10 @@ func TestInjectors(t *testing.T) {
 		}, []string{"HF232 warning: from here", "HF238 failed: the API server cannot resolve the name in https://gone.example.com/inject", "HF236 unknown: "}},
 		{"a URL of the cluster's DNS", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			byURL(w, "https://istiod.istio-system.svc:443/inject")
-		}, []string{"HF232 warning: Use clientConfig.service"}},
+		}, []string{"HF232 warning: Have the entries call it"}},
 		{"an old default beside a new one", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.more = append(w.more, istioConfig("istio-default", "default", w.config.Webhooks[0].ClientConfig.CABundle))
-		}, []string{"HF237 warning: are sent to mutatingwebhookconfiguration/istio-default as well"}},
+		}, []string{"HF237 warning: are sent to mutatingwebhookconfiguration/istio-default and to mutatingwebhookconfiguration/istio-sidecar-injector"}},
 		{"a revision beside the default", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.more = append(w.more, istioConfig("istio-sidecar-injector-canary", "canary", w.config.Webhooks[0].ClientConfig.CABundle))
 		}, []string{"HF237 passed: "}},
@@ -465,7 +465,7 @@ func TestInjectors(t *testing.T) {
 			w.raw["/metrics"] = "process_start_time_seconds 1\n" +
 				`apiserver_admission_webhook_request_total{code="500",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejected="true",type="admit"} 3` + "\n" +
 				`apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejection_code="0",type="admit"} 3` + "\n"
-		}, []string{"HF239 failed: 3 of 3 calls failed since this API server started", "HF239 failed: at port 15017"}},
+		}, []string{"HF239 failed: 3 of 3 calls failed since the API server started", "HF239 failed: at port 15017"}},
 		{"calls failed, and it may be another's", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = nil
 			other := istioConfig("istio-sidecar-injector-canary", "canary", nil)
@@ -474,28 +474,28 @@ func TestInjectors(t *testing.T) {
 			}
 			w.more = append(w.more, other)
 			w.raw["/metrics"] = metricsOf("rev.namespace.sidecar-injector.istio.io", 3, 3)
-		}, []string{"HF239 warning: 3 of 3 calls failed since this API server started", "HF239 warning: and in mutatingwebhookconfiguration/istio-sidecar-injector-canary", "HF231 passed: "}},
+		}, []string{"HF239 warning: 3 of 3 calls failed since the API server started", "HF239 warning: and in mutatingwebhookconfiguration/istio-sidecar-injector-canary", "HF231 passed: "}},
 		{"calls failed, and it is not another's", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = nil
 			w.more = append(w.more, istioConfig("istio-sidecar-injector-canary", "canary", w.config.Webhooks[0].ClientConfig.CABundle))
 			w.raw["/metrics"] = metricsOf("rev.namespace.sidecar-injector.istio.io", 3, 3)
-		}, []string{"HF239 failed: 3 of 3 calls failed since this API server started"}},
+		}, []string{"HF239 failed: 3 of 3 calls failed since the API server started"}},
 		{"calls failed once", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			key := counted("namespace.sidecar-injector.istio.io")
 			for i := range w.config.Webhooks {
-				w.calls.turn(counted(w.config.Webhooks[i].Name), callCount{})
+				w.calls.turn(counted(w.config.Webhooks[i].Name), callCount{}, today.Add(-time.Hour))
 			}
-			w.calls.turn(key, callCount{all: 9, closed: 3})
-			w.calls.turn(key, callCount{all: 11, closed: 3})
+			w.calls.turn(key, callCount{all: 9, closed: 3}, today.Add(-50*time.Minute))
+			w.calls.turn(key, callCount{all: 11, closed: 3}, today.Add(-time.Minute))
 			w.raw["/metrics"] = metricsOf(key.name, 12, 3)
-		}, []string{"HF239 passed: 3 of 12 failed since this API server started, none of late"}},
+		}, []string{"HF239 passed: no call failed in the last 50m; 3 of 12 had failed earlier, since the API server started"}},
 		{"calls fail again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			for i := range w.config.Webhooks {
-				w.calls.turn(counted(w.config.Webhooks[i].Name), callCount{all: 9, closed: 3})
+				w.calls.turn(counted(w.config.Webhooks[i].Name), callCount{all: 9, closed: 3}, today.Add(-time.Minute))
 			}
 			w.raw["/metrics"] = metricsOf("namespace.sidecar-injector.istio.io", 12, 5)
 			w.config.Webhooks = w.config.Webhooks[2:3]
-		}, []string{"HF239 failed: 2 of 3 calls failed since the last look"}},
+		}, []string{"HF239 failed: 2 of 3 calls failed in the last 60s"}},
 		{"asked from a laptop", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.outside, w.report = true, &Report{Probes: []Line{{Code: certificateCode, Object: "another"}, {Code: certificateCode, Object: istioObject, State: Warning, Message: "so it says"}}}
 			w.dial = nil
@@ -516,12 +516,13 @@ func TestInjectors(t *testing.T) {
 				state, words, _ := strings.Cut(rest, ": ")
 				named[code] = true
 				at := slices.IndexFunc(lines, func(l Line) bool { return l.Code == code && l.Object == istioObject })
-				if at < 0 || string(lines[at].State) != state || !strings.Contains(lines[at].Message+"\n"+lines[at].Fix, words) {
+				if at < 0 || string(lines[at].State) != state || !strings.Contains(lines[at].Message+"\n"+lines[at].Effect+"\n"+lines[at].Fix, words) {
 					t.Errorf("want %s", want)
 				}
 			}
 			for i := range lines {
 				l := &lines[i]
+				checkFix(t, &Result{State: l.State, Message: l.Message, Fix: l.Fix})
 				switch l.State {
 				case Failed, Warning, Unknown:
 					if l.Object == istioObject && !named[l.Code] {
@@ -533,9 +534,9 @@ func TestInjectors(t *testing.T) {
 				case Passed, Skipped, NotApplicable:
 				}
 			}
-			if t.Failed() {
-				t.Log(show(lines))
-			}
+			t.Log(show(slices.DeleteFunc(slices.Clone(lines), func(l Line) bool {
+				return !t.Failed() && (l.State == Passed || l.State == Skipped || l.State == NotApplicable)
+			})))
 		})
 	}
 }

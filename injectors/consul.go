@@ -67,6 +67,8 @@ func Consul() *Injector {
 		Asked:       func(t *Target) Tri { return consulSays(t.Meta.Annotations, consulInject) },
 		Muddle:      consulMuddle,
 		Decline:     Decline{Key: consulInject, Value: "false"},
+		Request:     map[string]string{consulInject: "true"},
+		CA:          CA{Keeper: "component=webhook-cert-manager"}, // control-plane/subcommand/webhook-cert-manager/command.go
 		Dials:       consulDials,
 		Native:      consulNative,
 		Annotations: consulAnnotations(),

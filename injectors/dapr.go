@@ -40,6 +40,7 @@ func Dapr() *Injector {
 		Wants:      daprWants,
 		Asked:      daprAsked,
 		Decline:    Decline{Key: daprEnabled, Value: "false"},
+		Request:    map[string]string{daprEnabled: "true", daprAppID: "holdfast-probe"},
 		Muddle:     daprMuddle,
 		Native:     daprNative,
 

@@ -55,6 +55,9 @@ type Injector struct {
 	// Port is where its pods serve the webhook unless told otherwise, given where they declare other ports beside it.
 	Port uint16
 
+	// CA is where its webhook configurations get the CA from with which its certificate is checked.
+	CA CA
+
 	// Marked tells whether the injector has run on the pod: it left its mark.
 	Marked func(t *Target) bool
 	// Wants tells whether the injector acts on a pod that the API server sends it.
@@ -62,6 +65,8 @@ type Injector struct {
 	// Asked tells whether somebody asked for the injection of just this pod, or its namespace: Yes or No as they said, Unknown
 	// where nobody said anything.
 	Asked func(t *Target) Tri
+	// Request are annotations with which any pod asks for the injection; nil where pods get it that say nothing.
+	Request map[string]string
 	// Decline is what a pod says to be left alone.
 	Decline Decline
 	// Muddle returns what is contradictory, or without effect, in how the pod and its namespace ask for injection.
@@ -119,6 +124,15 @@ type Reads struct {
 	Flags       []string // of the Deployments' containers: names of flags, without dashes
 	ConfigMaps  []string // beginnings of names, in the namespaces of meshes
 	Keys        []string // of the ConfigMaps
+}
+
+// CA tells how the CA of an injector's certificate gets into its webhook configurations, where cert-manager does not see to it.
+// What is not known is empty.
+type CA struct {
+	// ConfigMap, or Secret, has it under Key, in the namespace of the Service that is called.
+	ConfigMap, Secret, Key string
+	// Keeper selects the Deployment in that namespace which puts it in by itself whenever it starts.
+	Keeper string
 }
 
 // Hold is how a pod asks its mesh that the app waits for the proxy.

@@ -74,6 +74,9 @@ func Istio() *Injector {
 		ServerFirst: istioServerFirst,
 		AppProtocol: "tcp",
 		Discovery:   istioDiscovery,
+		// What istiod puts into the configurations of its own revision, it writes into this ConfigMap of every namespace, too
+		// (pkg/webhooks/webhookpatch.go; pilot/pkg/bootstrap/server.go, istiodCertBundleWatcher).
+		CA: CA{ConfigMap: "istio-ca-root-cert", Key: "root-cert.pem", Keeper: "app=istiod"},
 	}
 	i.Observe = istioObserve
 	i.Inject = func(p *Plan, s *Settings) { istioInjects(p, i, s) }

@@ -59,7 +59,8 @@ func Kuma() *Injector {
 			ConfigMaps: []string{"kuma-transparent-proxy-config", "kuma-control-plane-config", "kong-mesh-control-plane-config"},
 			Keys:       []string{kumaKey},
 		},
-		Port:        5443, // deployments/charts/kuma
+		Port:        5443,                                       // deployments/charts/kuma
+		CA:          CA{Secret: "kuma-tls-cert", Key: "ca.crt"}, // .../templates/cp-webhooks-and-secrets.yaml
 		Marked:      func(t *Target) bool { return t.Annotation(kumaInjected) == "true" },
 		Wants:       kumaWants,
 		Asked:       kumaAsked,

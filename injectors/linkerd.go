@@ -65,6 +65,9 @@ func Linkerd() *Injector {
 		AppProtocol: "linkerd.io/opaque", // since 2.18
 		Ends:        []string{"linkerd-await"},
 		Decline:     Decline{Key: linkerdInject, Value: linkerdOff},
+		Request:     map[string]string{linkerdInject: linkerdOn},
+		// The chart makes a certificate that signs itself (charts/linkerd-control-plane/templates/proxy-injector-rbac.yaml).
+		CA:          CA{Secret: "linkerd-proxy-injector-k8s-tls", Key: "tls.crt"},
 		Annotations: linkerdAnnotations(),
 		Hold:        &Hold{Key: linkerdAwait, Merge: mergeLinkerdHold},
 		// The oldest of the three: where it matters (native sidecars are the default since edge-26.5.2), a release may know no other.

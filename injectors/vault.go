@@ -77,6 +77,15 @@ func vaultLike(v vault) *Injector {
 	v.Owns = v.owns
 	v.Read = v.read
 	v.Reads.Environment = []string{"AGENT_INJECT_", "NAMESPACE"}
+	// Unless it is given a certificate it makes one, and puts the CA in again and again (subcommand/injector/command.go,
+	// certWatcher).
+	v.CA.Keeper = nameLabel + "=" + v.deployments[0]
+	v.Request = map[string]string{}
+	for i := range v.dialects {
+		if d := &v.dialects[i]; d.name == v.Name {
+			v.Request[d.inject], v.Request[d.domain+"/role"] = "true", "holdfast-probe"
+		}
+	}
 	for _, name := range v.deployments {
 		v.Reads.Deployments = append(v.Reads.Deployments, nameLabel+"="+name)
 	}
