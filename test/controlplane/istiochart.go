@@ -74,7 +74,7 @@ func (o IstioOptions) values(loopbackPort int) map[string]any {
 	if o.MeshConfig != nil {
 		merge(values, map[string]any{"meshConfig": o.MeshConfig})
 	}
-	if o.Host == nil {
+	if o.Host == nil && o.Node == nil {
 		// The chart's Service leads nowhere then, so the webhook that validates Istio's own resources goes by URL as well.
 		address := "https://127.0.0.1:" + strconv.Itoa(loopbackPort)
 		values["istiodRemote"] = map[string]any{"injectionURL": address + "/inject"}

@@ -43,6 +43,8 @@ type IstioOptions struct {
 	Values map[string]any
 	// Host to run in, behind the chart's Service. When nil, istiod listens on loopback and the webhooks have a URL.
 	Host *Host
+	// Node has the chart's Deployment run as it is, as pods on a node; Host is not used then.
+	Node Node
 }
 
 // name is that of the Deployment, the Service and the ServiceAccount.
@@ -64,7 +66,7 @@ type Istiod struct {
 }
 
 // StartIstiod installs istiod's chart, starts pilot-discovery with the environment of the chart's Deployment, and returns when it
-// injects. The Deployment is there to be read and has no replicas. The context bounds the start.
+// injects. The Deployment is there to be read and has no replicas, unless a node runs it. The context bounds the start.
 func (c *Cluster) StartIstiod(ctx context.Context, o IstioOptions) (_ *Istiod, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, istiodTimeout, errors.New("istiod takes too long to start"))
 	defer cancel()
@@ -72,7 +74,11 @@ func (c *Cluster) StartIstiod(ctx context.Context, o IstioOptions) (_ *Istiod, e
 	for attempt := 1; ; attempt++ {
 		i, err := c.startIstiodOnce(ctx, o)
 		if err == nil {
-			fmt.Fprintf(c.log, "%s injects after %s, log in %s\n", o.name(), time.Since(began).Round(time.Second/10), i.process.LogPath())
+			log := "kubectl logs"
+			if i.process != nil {
+				log = i.process.LogPath()
+			}
+			fmt.Fprintf(c.log, "%s injects after %s, log in %s\n", o.name(), time.Since(began).Round(time.Second/10), log)
 			return i, nil
 		}
 		if attempt == portAttempts || !errors.Is(err, errPortTaken) {
@@ -105,6 +111,15 @@ func (c *Cluster) startIstiodOnce(ctx context.Context, o IstioOptions) (_ *Istio
 	if err != nil {
 		return nil, err
 	}
+	if o.Node != nil {
+		if err := i.startPods(ctx, deployment); err != nil {
+			return nil, err
+		}
+		if err := i.waitInjecting(ctx); err != nil {
+			return nil, fmt.Errorf("%w%s", err, i.podLogs())
+		}
+		return i, nil
+	}
 	if err := unstructured.SetNestedField(deployment.Object, int64(0), "spec", "replicas"); err != nil {
 		return nil, err
 	}
@@ -127,13 +142,17 @@ func (i *Istiod) WebhookName() string {
 	return withRevision("istio-sidecar-injector", i.options.Revision)
 }
 
-// Process is the running pilot-discovery.
+// Process is the running pilot-discovery; nil where it is a pod.
 func (i *Istiod) Process() *Process { return i.process }
 
-// Stop ends pilot-discovery and leaves its objects, as a crash would: the API server's calls fail from now on.
+// Stop ends pilot-discovery and leaves its objects, as a crash would: the API server's calls fail from now on. Where it is a pod,
+// its Deployment is scaled to none.
 func (i *Istiod) Stop() {
 	if i.process != nil {
 		i.process.Stop(istiodGrace)
+	}
+	if i.options.Node != nil {
+		i.stopPods()
 	}
 }
 
@@ -218,6 +237,9 @@ func (i *Istiod) start(ctx context.Context, deployment *unstructured.Unstructure
 // waitInjecting waits for the CA bundle in every webhook, and then for an injected pod.
 func (i *Istiod) waitInjecting(ctx context.Context) error {
 	c, processes := i.cluster, []*Process{i.process}
+	if i.process == nil {
+		processes = c.processes
+	}
 	if err := waitFor(ctx, "the CA bundle of "+i.WebhookName(), processes, func(ctx context.Context) error {
 		webhooks, err := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, i.WebhookName(), metav1.GetOptions{})
 		if err != nil {

@@ -1,6 +1,6 @@
 // Package holdfast installs Holdfast's shipped manifests in a control plane of test/controlplane and runs the real binary
 // behind them: in a network namespace of its own behind the shipped Service, or, where there is no root or a test wants it so,
-// behind URLs.
+// behind URLs, or, where a test wants that, as the pods of the shipped Deployment on a node of test/kubelet.
 package holdfast
 
 import (
@@ -42,6 +42,10 @@ type Options struct {
 	Args   []string // more arguments for serve
 	// URLs has the API server call the webhooks by URL on loopback, as it always does where there is no root.
 	URLs bool
+	// Node has the Deployment run as it is shipped, as pods with the ServiceAccount's own token: kubectl does with them what it
+	// does with pods anywhere. Replicas are one when not given. The binary must not need shared libraries (Build's does not).
+	Node     controlplane.Node
+	Replicas int
 	// Edit changes the rendered objects before they are applied; may be nil.
 	Edit func([]*unstructured.Unstructured)
 	Log  io.Writer
@@ -57,12 +61,14 @@ type Installation struct {
 	certificates string
 	dir          string // of the kubeconfig, the configuration and the log
 	process      *controlplane.Process
+	pods         *pods // nil where the server is not run as pods
 	manifest
 }
 
 // manifest is what the rendered objects say.
 type manifest struct {
 	namespace, service, account string
+	deployment                  string
 	container                   corev1.Container
 	ports                       map[string]int32 // of the Service, by name: where they lead
 }
@@ -73,11 +79,11 @@ func root() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// Build builds the binary into dir.
+// Build builds the binary into dir, without cgo as the image has it.
 func Build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "holdfast")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-	cmd.Dir = root()
+	cmd.Dir, cmd.Env = root(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build holdfast: %w\n%s", err, out)
 	}
@@ -118,8 +124,8 @@ func Render(overlay, namespace, prefix string) ([]*unstructured.Unstructured, er
 	return controlplane.Objects(stream)
 }
 
-// Install applies the manifests, starts the server, and returns when the API server calls it. Deployments keep no replicas:
-// there are no nodes.
+// Install applies the manifests, starts the server, and returns when the API server calls it. Without a node to run it, the
+// Deployment keeps no replicas.
 func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Installation, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("holdfast takes too long to start"))
 	defer cancel()
@@ -139,8 +145,14 @@ func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Instal
 	if o.Edit != nil {
 		o.Edit(i.objects)
 	}
-	if err := i.read(o.Config); err != nil {
+	if err := i.read(o); err != nil {
 		return nil, err
+	}
+	if o.Node != nil {
+		if err := i.installPods(ctx, o); err != nil {
+			return nil, err
+		}
+		return i, i.called(ctx)
 	}
 	if !o.URLs && controlplane.Root() == nil {
 		if i.host, err = controlplane.NewHost(ctx, "holdfast"); err != nil {
@@ -158,8 +170,8 @@ func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Instal
 	return i, i.called(ctx)
 }
 
-// read finds in the manifests what they say about the server, and makes them fit for a cluster without nodes.
-func (i *Installation) read(config string) error {
+// read finds in the manifests what they say about the server, and makes them fit for the nodes of the cluster, if any.
+func (i *Installation) read(o Options) error {
 	var service corev1.Service
 	for _, object := range i.objects {
 		switch object.GetKind() {
@@ -169,7 +181,8 @@ func (i *Installation) read(config string) error {
 				return err
 			}
 			i.namespace, i.account, i.container = d.Namespace, d.Spec.Template.Spec.ServiceAccountName, d.Spec.Template.Spec.Containers[0]
-			if err := unstructured.SetNestedField(object.Object, int64(0), "spec", "replicas"); err != nil {
+			i.deployment = d.Name
+			if err := unstructured.SetNestedField(object.Object, o.replicas(), "spec", "replicas"); err != nil {
 				return err
 			}
 		case "Service":
@@ -183,8 +196,8 @@ func (i *Installation) read(config string) error {
 				}
 			}
 		case "ConfigMap":
-			if config != "" {
-				if err := unstructured.SetNestedField(object.Object, config, "data", "config.yaml"); err != nil {
+			if o.Config != "" {
+				if err := unstructured.SetNestedField(object.Object, o.Config, "data", "config.yaml"); err != nil {
 					return err
 				}
 			}
@@ -216,12 +229,15 @@ func convert(object *unstructured.Unstructured, to any) error {
 // Namespace is the one in which Holdfast is installed.
 func (i *Installation) Namespace() string { return i.namespace }
 
-// LogPath is the file with the server's log.
+// LogPath is the file with the server's log. Pods have none: kubectl logs has theirs.
 func (i *Installation) LogPath() string { return filepath.Join(i.dir, "holdfast.log") }
 
 // Tail returns the last lines of the log, after a line break; "" when there are none.
 func (i *Installation) Tail() string {
 	data, err := os.ReadFile(i.LogPath())
+	if i.pods != nil {
+		data, err = i.pods.logs()
+	}
 	if err != nil || len(data) == 0 {
 		return ""
 	}

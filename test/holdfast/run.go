@@ -151,6 +151,9 @@ func (i *Installation) called(ctx context.Context) error {
 
 // ready waits until the server says that it is.
 func (i *Installation) ready(ctx context.Context) error {
+	if i.pods != nil {
+		return i.pods.ready(ctx, i)
+	}
 	var unready error
 	err := i.until(ctx, "the server to be ready", func() bool {
 		unready = get(ctx, "http://"+i.local.health+"/readyz?verbose")
@@ -165,11 +168,15 @@ func (i *Installation) ready(ctx context.Context) error {
 func (i *Installation) until(ctx context.Context, what string, ok func() bool) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var ended <-chan struct{} // never, where a node restarts what ends
+	if i.process != nil {
+		ended = i.process.Done()
+	}
 	for !ok() {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
-		case <-i.process.Done():
+		case <-ended:
 			return fmt.Errorf("wait for %s: %w", what, i.process.Err())
 		case <-tick.C:
 		}
@@ -194,9 +201,9 @@ func get(ctx context.Context, url string) error {
 	return nil
 }
 
-// Metrics returns the server's metrics page.
+// Metrics returns the server's metrics page: that of one replica, where there are several.
 func (i *Installation) Metrics(ctx context.Context) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.local.metrics+"/metrics", http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, i.Server()+"/metrics", http.NoBody)
 	if err != nil {
 		return "", err
 	}
@@ -209,23 +216,34 @@ func (i *Installation) Metrics(ctx context.Context) (string, error) {
 	return string(page), err
 }
 
-// Kill ends the server and leaves everything else as it is: the API server calls and gets no answer.
+// Kill ends the server and leaves everything else as it is: the API server calls and gets no answer. Pods would be restarted: it
+// scales their Deployment to none, and returns when they are gone.
 func (i *Installation) Kill() {
 	if i.process != nil {
 		i.process.Stop(0)
 	}
+	if i.pods != nil {
+		i.pods.end()
+	}
 }
 
-// Resume starts the server again after Kill.
+// Resume starts the server again after Kill. It is an error where the server is run as pods: kubectl scales them.
 func (i *Installation) Resume(ctx context.Context, o Options) error {
+	if i.pods != nil {
+		return fmt.Errorf("resume holdfast: %w", errPods)
+	}
 	if err := i.run(ctx, o); err != nil {
 		return err
 	}
 	return i.called(ctx)
 }
 
-// Start starts the server again after Kill, and returns once it is ready: the API server may not reach it.
+// Start starts the server again after Kill, and returns once it is ready: the API server may not reach it. It is an error where
+// the server is run as pods.
 func (i *Installation) Start(ctx context.Context, o Options) error {
+	if i.pods != nil {
+		return fmt.Errorf("start holdfast: %w", errPods)
+	}
 	if err := i.start(ctx, o); err != nil {
 		return err
 	}
@@ -234,8 +252,11 @@ func (i *Installation) Start(ctx context.Context, o Options) error {
 
 // Replace does what a rolling update does: it starts another server on a host of its own, tells the old one to end once the
 // new one is ready, and puts the new one behind the Service at that moment. It returns when the old one is gone, and is an
-// error where webhooks are called by URL.
+// error where webhooks are called by URL, and where the server is run as pods.
 func (i *Installation) Replace(ctx context.Context, o Options) (err error) {
+	if i.pods != nil {
+		return fmt.Errorf("replace holdfast: %w", errPods)
+	}
 	if i.host == nil {
 		return errors.Join(errors.New("replace holdfast: its webhooks are called by URL, not through a Service"), controlplane.Root())
 	}
@@ -281,10 +302,16 @@ func (i *Installation) Stop() {
 	}
 }
 
-// Server is where the server's metrics and its diagnosis are, as a URL.
-func (i *Installation) Server() string { return "http://" + i.local.metrics }
+// Server is where the server's metrics and its diagnosis are, as a URL. Of several pods it is that of one that is ready, if any
+// is.
+func (i *Installation) Server() string {
+	if i.pods != nil {
+		return "http://" + i.pods.metrics()
+	}
+	return "http://" + i.local.metrics
+}
 
-// Host is the machine that the server runs on; nil where webhooks are called by URL.
+// Host is the machine that the server runs on; nil where webhooks are called by URL, and where it is run as pods.
 func (i *Installation) Host() *controlplane.Host { return i.host }
 
 // Objects are what was applied.

@@ -123,6 +123,14 @@ func (k *Kubelet) Provide(p controlplane.Program) {
 // Name is that of the Node.
 func (k *Kubelet) Name() string { return k.name }
 
+// Host is the machine that a pod is; nil where it does not run here.
+func (k *Kubelet) Host(namespace, pod string) *controlplane.Host {
+	if w, ok := k.worker(namespace, pod); ok {
+		return w.machine.Load()
+	}
+	return nil
+}
+
 // Stop kills the pods, and removes them and the Node. It returns when nothing of them is left on this machine.
 func (k *Kubelet) Stop() {
 	k.end()

@@ -138,14 +138,14 @@ func (w *worker) step(ctx context.Context) {
 func (w *worker) prepare(ctx context.Context) (err error) {
 	pod := w.pod()
 	if w.machine.Load() == nil {
-		if err := os.MkdirAll(w.root(), 0o755); err != nil {
-			return err
-		}
 		host, err := controlplane.NewHost(ctx, pod.Name)
 		if err != nil {
 			return err
 		}
 		w.machine.Store(host)
+		if err := w.etc(pod); err != nil {
+			return err
+		}
 	}
 	if w.inside == nil {
 		if w.inside, err = w.kubelet.cluster.ServeInside(ctx, w.machine.Load()); err != nil {
@@ -153,6 +153,24 @@ func (w *worker) prepare(ctx context.Context) (err error) {
 		}
 	}
 	return w.volumes.sync(ctx, w.kubelet, pod, w.root())
+}
+
+// etc writes the files that every container has, whatever its image. No name resolves: nobody answers at the name server's address,
+// which a program learns at once.
+func (w *worker) etc(pod *corev1.Pod) error {
+	dir := filepath.Join(w.root(), "etc")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"hosts":       fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", w.machine.Load().Addr(), pod.Name),
+		"resolv.conf": fmt.Sprintf("search %s.svc.cluster.local svc.cluster.local cluster.local\nnameserver 127.0.0.1\noptions ndots:5\n", pod.Namespace),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // start starts the container.
