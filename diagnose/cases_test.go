@@ -209,7 +209,7 @@ func askCase(t *testing.T, p *Probe, file, kind string) {
 		}
 	}
 	s := newCase(t, parts, ours, other)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
 	s.seen = newSeen(ctx)
 	r := p.weighed(ctx, s, p.ask(ctx, s))
@@ -304,20 +304,30 @@ metadata: {name: kube-system, labels: {kubernetes.io/metadata.name: kube-system}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: holdfast-x, namespace: holdfast-system, labels: {kubernetes.io/service-name: holdfast}}
+metadata: {name: holdfast-x, namespace: holdfast-system, labels: {kubernetes.io/service-name: holdfast, endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io}}
 addressType: IPv4
 ports: [{name: https, port: 9443, protocol: TCP}]
-endpoints: [{addresses: [10.0.0.1], conditions: {ready: true}}, {addresses: [10.0.0.2], conditions: {ready: true}}]
+endpoints:
+- {addresses: [10.0.0.1], conditions: {ready: true}, targetRef: {kind: Pod, namespace: holdfast-system, name: holdfast-a}}
+- {addresses: [10.0.0.2], conditions: {ready: true}, targetRef: {kind: Pod, namespace: holdfast-system, name: holdfast-b}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: holdfast-a, namespace: holdfast-system, labels: {app.kubernetes.io/name: holdfast, app.kubernetes.io/component: webhook}}
+metadata:
+  name: holdfast-a
+  namespace: holdfast-system
+  labels: {app.kubernetes.io/name: holdfast, app.kubernetes.io/component: webhook}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: holdfast-7d9, uid: "1", controller: true}]
 spec: {containers: [{name: holdfast, image: holdfast, ports: [{name: https, containerPort: 9443}]}]}
 status: {phase: Running, podIP: 10.0.0.1, conditions: [{type: Ready, status: "True"}]}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: holdfast-b, namespace: holdfast-system, labels: {app.kubernetes.io/name: holdfast, app.kubernetes.io/component: webhook}}
+metadata:
+  name: holdfast-b
+  namespace: holdfast-system
+  labels: {app.kubernetes.io/name: holdfast, app.kubernetes.io/component: webhook}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: holdfast-7d9, uid: "1", controller: true}]
 spec: {containers: [{name: holdfast, image: holdfast, ports: [{name: https, containerPort: 9443}]}]}
 status: {phase: Running, podIP: 10.0.0.2, conditions: [{type: Ready, status: "True"}]}
 `)...)

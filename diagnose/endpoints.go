@@ -6,7 +6,9 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -20,7 +22,7 @@ func endpoints() Probe {
 			Code: "HF211", Name: "endpoints", Severity: report.Error,
 			Title: "ready pods stand behind the Service",
 			Why:   "The Service has no ready endpoint: no pod matches its selector, or none is ready. The API server says \"no endpoints available for service\", or that the connection was refused.",
-			Fix:   "Look at the pods, and at what keeps them from being ready; compare their labels with the selector of the Service.",
+			Fix:   "Scale the Deployment up, or mend what keeps its pods from being made, or from being ready; the selector of the Service has to be labels of theirs.",
 		},
 		Needs: []string{"HF210"},
 		ask: func(ctx context.Context, s *Subject) Result {
@@ -106,32 +108,74 @@ func unique(in []string) []string {
 // noEndpoints says why nothing stands behind the Service.
 func (s *Subject) noEndpoints(ctx context.Context, waiting []string) Result {
 	name := s.Own.Namespace + "/" + s.Own.Service
-	look := "kubectl -n " + s.Own.Namespace + " get pods,endpointslices -o wide"
+	look := s.kubectl() + " get pods,endpointslices -o wide"
 	pods, err := s.pods(ctx)
 	if err != nil {
 		return failed(look, "Service %s has no ready endpoint; why cannot be told: %v", name, err)
 	}
 	for i := range pods {
 		if why := notReady(&pods[i]); why != "" {
-			return failed("kubectl -n "+s.Own.Namespace+" describe pod "+pods[i].Name, "Service %s has no ready endpoint: pod %s %s", name, pods[i].Name, why)
+			return failed(s.unready(ctx, &pods[i]), "Service %s has no ready endpoint: pod %s %s", name, pods[i].Name, why)
 		}
 	}
 	if len(waiting) > 0 || len(pods) > 0 {
-		return failed(look, "Service %s has no ready endpoint, but %d that are not ready", name, max(len(waiting), len(pods)))
+		return failed(steps("New pods may do better, or say what is wrong:", s.restart(ctx), "If they do not:", look, s.logs()),
+			"Service %s has no ready endpoint, but %d that are not ready", name, max(len(waiting), len(pods)))
 	}
 	d, err := s.deployment(ctx)
 	service, serviceErr := s.Service(ctx, s.Own.Namespace, s.Own.Service)
 	switch {
-	case err != nil || serviceErr != nil || d == nil:
+	case err != nil || serviceErr != nil:
+		return failed(look, "Service %s has no endpoint: no pod matches its selector", name)
+	case d == nil:
+		return failed(steps("See what became of the Deployment:", s.kubectl()+" get deployments,pods --show-labels", s.kubectl()+" get events --sort-by=.lastTimestamp",
+			"If it was deleted, apply the manifests again."),
+			"Service %s has no endpoint: no pod matches its selector, and there is no Deployment whose pods would", name)
 	case !selected(service, d.Spec.Template.Labels):
-		return failed("kubectl -n "+s.Own.Namespace+" edit service "+s.Own.Service,
-			"Service %s selects pods with %s, those of Deployment %s have other labels", name, labels.FormatLabels(service.Spec.Selector), d.Name)
+		wear := d.Spec.Template.Labels
+		if d.Spec.Selector != nil && len(d.Spec.Selector.MatchLabels) > 0 {
+			wear = d.Spec.Selector.MatchLabels
+		}
+		return failed(steps(s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"replace", "/spec/selector", wear}})+"'", kept(service.Labels, service.Annotations)),
+			"Service %s selects pods with %s, those of Deployment %s have other labels: %s", name, labels.FormatLabels(service.Spec.Selector), d.Name, labels.FormatLabels(wear))
 	case d.Spec.Replicas != nil && *d.Spec.Replicas == 0:
-		return failed("kubectl -n "+s.Own.Namespace+" scale deploy/"+d.Name+" --replicas=2", "Service %s has no endpoint: Deployment %s is scaled to 0", name, d.Name)
-	default:
-		return failed("kubectl -n "+s.Own.Namespace+" get events --sort-by=.lastTimestamp", "Service %s has no endpoint: Deployment %s has no pods", name, d.Name)
+		return failed(steps("Scale it up, unless somebody has switched it off on purpose (2 are shipped):", s.kubectl()+" scale deploy/"+d.Name+" --replicas=2", kept(d.Labels, d.Annotations)),
+			"Service %s has no endpoint: Deployment %s is scaled to 0", name, d.Name)
 	}
-	return failed(look, "Service %s has no endpoint: no pod matches its selector", name)
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return failed(steps("Mend what the message names (a quota, a security standard, another webhook); the pods then come by themselves, at once with:", s.restart(ctx)),
+				"Service %s has no endpoint: Deployment %s cannot make pods: %s", name, d.Name, c.Message)
+		}
+	}
+	return failed(steps("The Events say what keeps them from being made; if nothing does, the controller manager stands still:",
+		s.kubectl()+" get events --sort-by=.lastTimestamp", s.kubectl()+" describe replicasets"),
+		"Service %s has no endpoint: Deployment %s has no pods", name, d.Name)
+}
+
+// unready is what to do about a pod of ours that is not ready.
+func (s *Subject) unready(ctx context.Context, pod *corev1.Pod) string {
+	look := s.kubectl() + " describe pod " + pod.Name
+	for i := range pod.Status.ContainerStatuses {
+		c := &pod.Status.ContainerStatuses[i]
+		switch w := c.State.Waiting; {
+		case w != nil && strings.Contains(w.Reason, "Image"):
+			return steps("Its description ends with what the registry answers:", look,
+				"If the image came with a new version, go back to the one before:", s.kubectl()+" rollout undo "+s.deploymentName(ctx))
+		case w != nil && w.Reason == "CreateContainerConfigError":
+			return steps("What it names has to be made; the description says which:", look)
+		case w != nil && w.Reason == "CrashLoopBackOff", c.RestartCount > 0:
+			return steps("The last words of the run before have the reason:", s.kubectl()+" logs "+pod.Name+" --previous --tail=50",
+				"If it came with a new version or configuration, go back:", s.kubectl()+" rollout undo "+s.deploymentName(ctx))
+		}
+	}
+	if slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
+	}) {
+		return steps("The nodes have no room for it, or do not suit it; its description ends with why:", look, "kubectl get nodes")
+	}
+	return steps("Start it anew; the log of this one stays here:", s.kubectl()+" logs "+pod.Name+" > "+pod.Name+".log", s.restart(ctx),
+		"If the next one is the same, the description and the log say why:", look, s.logs())
 }
 
 // notReady says why a pod is not ready, "" where it is.
@@ -139,7 +183,11 @@ func notReady(pod *corev1.Pod) string {
 	for i := range pod.Status.ContainerStatuses {
 		c := &pod.Status.ContainerStatuses[i]
 		if w := c.State.Waiting; w != nil {
-			return fmt.Sprintf("waits: %s %s", w.Reason, w.Message)
+			why := "waits: " + strings.TrimSpace(w.Reason+" "+w.Message)
+			if t := c.LastTerminationState.Terminated; t != nil {
+				why += fmt.Sprintf("; it ended with %s (exit code %d), %s so far", t.Reason, t.ExitCode, plural(int(c.RestartCount), "restart"))
+			}
+			return why
 		}
 	}
 	for _, c := range pod.Status.Conditions {

@@ -22,7 +22,10 @@ const (
 )
 
 // nameLabel marks the objects of an installation, whatever they are called.
-const nameLabel, ourName = "app.kubernetes.io/name", "holdfast"
+const (
+	nameLabel, ourName = "app.kubernetes.io/name", "holdfast"
+	componentLabel     = "app.kubernetes.io/component"
+)
 
 // injectFrom is where cert-manager's cainjector is told whose CA to put into a webhook configuration
 // (cert-manager, pkg/apis/certmanager/v1 at 1.18).

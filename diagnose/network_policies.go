@@ -2,8 +2,8 @@ package diagnose
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -20,7 +20,7 @@ func networkPolicies() Probe {
 			Code: "HF212", Name: "network-policies", Severity: report.Warning,
 			Title: "network policies leave the port of the server open",
 			Why:   "A NetworkPolicy selects the pods of Holdfast and lets nobody in at the port of the server, or only pods. The API server is no pod: where policies are enforced, and its traffic is not let through as that of a node, its calls time out.",
-			Fix:   "Add an ingress rule for the server's port without a from clause, or with the API server's addresses as ipBlock.",
+			Fix:   "Add a policy that lets everybody in at the server's port: policies add up, and the API server has no label that one could select. Where its addresses are known, name them as ipBlock.",
 		},
 		Needs: []string{"HF210"},
 		ask: func(ctx context.Context, s *Subject) Result {
@@ -35,11 +35,12 @@ func networkPolicies() Probe {
 			if err != nil {
 				return cannot(err)
 			}
-			var names []string
+			var taken, names []string
 			open, some := false, ""
 			port := s.port(ctx)
 			for i := range all.Items {
 				p := &all.Items[i]
+				taken = append(taken, p.Name)
 				if !selectsIngress(p, pod.Labels) {
 					continue
 				}
@@ -54,39 +55,46 @@ func networkPolicies() Probe {
 					}
 				}
 			}
-			return judgePolicies(s, pod, names, open, some, port)
+			return judgePolicies(s, pod, taken, names, open, some, port)
 		},
 	}
 }
 
-func judgePolicies(s *Subject, pod *corev1.Pod, names []string, open bool, some string, port int) Result {
+func judgePolicies(s *Subject, pod *corev1.Pod, taken, names []string, open bool, some string, port int) Result {
 	// Policies add up: one that lets everybody in at this port is enough.
-	fix := fmt.Sprintf(`kubectl -n %s apply -f - <<< '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"holdfast-webhook"},"spec":{"podSelector":%s,"ingress":[{"ports":[{"port":%d}]}]}}' # bash`,
-		s.Own.Namespace, podSelector(pod), port)
+	name := "holdfast-webhook"
+	for n := 2; slices.Contains(taken, name); n++ {
+		name = fmt.Sprintf("holdfast-webhook-%d", n)
+	}
+	fix := steps(fmt.Sprintf("Let everybody in at port %d, which speaks TLS only, for the API server is no pod that one could select; nothing else is opened, and policies add up:", port),
+		create(map[string]any{
+			"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]any{"name": name, "namespace": s.Own.Namespace},
+			"spec": map[string]any{
+				"podSelector": metav1.LabelSelector{MatchLabels: telling(pod)}, "policyTypes": []string{"Ingress"},
+				"ingress": []any{map[string]any{"ports": []any{map[string]any{"port": port, "protocol": "TCP"}}}},
+			},
+		}))
+	const effect = "Where the network enforces policies, the API server's calls may time out; if HF215 passes, none does yet."
 	switch {
 	case len(names) == 0:
 		return notApplicable("no NetworkPolicy selects the pods")
 	case open:
 		return passed("%s", list(names))
 	case some != "":
-		return warn(fix, "NetworkPolicy %s lets in only %s at port %d: the API server may not be among them", list(names), some, port)
+		return warn(fix, "NetworkPolicy %s lets in only %s at port %d: the API server may not be among them", list(names), some, port).meaning(effect)
 	}
-	return warn(fix, "NetworkPolicy %s lets nobody in at port %d", list(names), port)
+	return warn(fix, "NetworkPolicy %s lets nobody in at port %d", list(names), port).meaning(effect)
 }
 
-// podSelector selects our pods, as far as their labels tell them from others'.
-func podSelector(pod *corev1.Pod) string {
+// telling are the labels of a pod of ours that tell it from others', as far as it has them.
+func telling(pod *corev1.Pod) map[string]string {
 	labels := map[string]string{}
-	for _, key := range []string{nameLabel, "app.kubernetes.io/component"} {
+	for _, key := range []string{nameLabel, componentLabel} {
 		if value, ok := pod.Labels[key]; ok {
 			labels[key] = value
 		}
 	}
-	selector, err := json.Marshal(map[string]any{"matchLabels": labels})
-	if err != nil { // strings only: cannot happen
-		return "{}"
-	}
-	return string(selector)
+	return labels
 }
 
 // example is a pod of ours: one that runs, else what the Deployment would make.

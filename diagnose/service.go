@@ -2,10 +2,12 @@ package diagnose
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -16,7 +18,7 @@ func service() Probe {
 			Code: "HF210", Name: "service", Severity: report.Error,
 			Title: "the Service is there and leads to the port of the server",
 			Why:   "The API server calls a Service, which is missing, has no such port, or leads to another port of the pods than the one that the server listens on. Errors name the port of the Service (443), never the one that matters.",
-			Fix:   "Apply the Service of the manifests again. Its targetPort has to be the server's --webhook-port, by number or by the name of the container's port.",
+			Fix:   "Have the entries call a port that the Service has, and that leads to the server's. Its targetPort has to be the server's --webhook-port, by number or by the name of the container's port.",
 		},
 		Needs: []string{"HF206"},
 		ask: func(ctx context.Context, s *Subject) Result {
@@ -32,49 +34,117 @@ func service() Probe {
 			case err != nil:
 				return cannot(err)
 			case service == nil:
-				return failed("Apply the manifests of Holdfast again; kubectl -n "+s.Own.Namespace+" get service "+s.Own.Service+" should then find it.",
-					"Service %s/%s, which the webhook configurations name, does not exist", s.Own.Namespace, s.Own.Service)
+				return failed(s.serviceAgain(ctx, entries), "Service %s/%s, which the webhook configurations name, does not exist", s.Own.Namespace, s.Own.Service)
 			}
-			led := ""
-			for _, e := range entries {
-				if e.ClientConfig.Service == nil {
-					continue
-				}
-				to, wrong := s.leads(ctx, service, e)
-				if wrong != nil {
-					return *wrong
-				}
-				led = strconv.Itoa(int(e.Port())) + " to " + strconv.Itoa(to)
-			}
-			return passed("%s", led)
+			return s.leads(ctx, service, slices.DeleteFunc(entries, func(e *Entry) bool { return e.ClientConfig.Service == nil }))
 		},
 	}
 }
 
-// leads follows the port that an entry calls to the pods.
-func (s *Subject) leads(ctx context.Context, service *corev1.Service, e *Entry) (to int, wrong *Result) {
-	at := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == e.Port() })
-	name := s.Own.Namespace + "/" + s.Own.Service
-	if at < 0 {
-		r := failed("Give both the same port: kubectl -n "+s.Own.Namespace+" edit service "+s.Own.Service, "%s (%s) calls port %d, which Service %s does not have", e.Where(), e.Name, e.Port(), name)
-		return 0, &r
-	}
-	ports, err := s.targets(ctx, &service.Spec.Ports[at])
-	if err != nil {
-		r := cannot(err)
-		return 0, &r
-	}
-	ours := s.port(ctx)
-	if !slices.Contains(ports, int32(ours)) { //nolint:gosec // a port
-		led := "no port of the pods: none is called " + service.Spec.Ports[at].TargetPort.String()
-		if len(ports) > 0 {
-			led = "port " + strconv.Itoa(int(ports[0])) + " of the pods"
+// serviceAgain makes the Service that is missing, as it is shipped.
+func (s *Subject) serviceAgain(ctx context.Context, entries []*Entry) string {
+	selector := map[string]string{nameLabel: ourName, componentLabel: "webhook"}
+	target := intstr.FromInt(s.port(ctx))
+	var keeper *keeper
+	if d, err := s.deployment(ctx); err == nil && d != nil {
+		keeper = keeperOf(d.Labels, d.Annotations)
+		if d.Spec.Selector != nil && len(d.Spec.Selector.MatchLabels) > 0 {
+			selector = d.Spec.Selector.MatchLabels
 		}
-		r := failed("kubectl -n "+s.Own.Namespace+" patch service "+s.Own.Service+` --type=json -p '[{"op":"replace","path":"/spec/ports/`+strconv.Itoa(at)+`/targetPort","value":`+strconv.Itoa(ours)+`}]'`,
-			"port %d of Service %s leads to %s, the server listens on %d", e.Port(), name, led, ours)
-		return 0, &r
+		for _, c := range d.Spec.Template.Spec.Containers {
+			for _, p := range c.Ports {
+				if int(p.ContainerPort) == target.IntValue() && p.Name != "" {
+					target = intstr.FromString(p.Name)
+				}
+			}
+		}
 	}
-	return ours, nil
+	var ports []map[string]any
+	for _, e := range entries {
+		if e.ClientConfig.Service == nil || slices.ContainsFunc(ports, func(p map[string]any) bool { return p["port"] == e.Port() }) {
+			continue
+		}
+		name := "https"
+		if len(ports) > 0 {
+			name += "-" + strconv.Itoa(int(e.Port()))
+		}
+		ports = append(ports, map[string]any{"name": name, "port": e.Port(), "targetPort": target})
+	}
+	again := create(map[string]any{
+		"apiVersion": "v1", "kind": "Service",
+		"metadata": map[string]any{"name": s.Own.Service, "namespace": s.Own.Namespace, "labels": map[string]string{nameLabel: ourName}},
+		"spec":     map[string]any{"selector": selector, "ports": ports},
+	})
+	if keeper == nil {
+		return steps("Make it again, as it is shipped:", again)
+	}
+	return steps("Make it again, as it is shipped:", again, "Or have "+keeper.who+" do so:", keeper.again)
+}
+
+// leads follows the ports that entries call to the pods.
+func (s *Subject) leads(ctx context.Context, service *corev1.Service, entries []*Entry) Result {
+	name, ours := s.Own.Namespace+"/"+s.Own.Service, s.port(ctx)
+	var has []string
+	right := -1 // the port of the Service that leads to ours
+	to := map[int32][]int32{}
+	for i := range service.Spec.Ports {
+		p := &service.Spec.Ports[i]
+		ports, err := s.targets(ctx, p)
+		if err != nil {
+			return cannot(err)
+		}
+		to[p.Port] = ports
+		has = append(has, fmt.Sprintf("%d to %s", p.Port, leadsTo(p, ports)))
+		if right < 0 && slices.Contains(ports, int32(ours)) { //nolint:gosec // a port
+			right = i
+		}
+	}
+	lost := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { _, ok := to[e.Port()]; return ok })
+	if len(lost) > 0 {
+		e := lost[0]
+		fix, keeper := s.addPort(service, e.Port(), ours), kept(service.Labels, service.Annotations)
+		if right >= 0 {
+			fix, keeper = patchEntries(lost, op{"add", "/clientConfig/service/port", service.Spec.Ports[right].Port}), kept(e.Labels, e.Annotations)
+		}
+		return failed(steps(fix, keeper), "%s (%s) calls port %d, which Service %s does not have: it has %s%s",
+			e.Where(), e.Name, e.Port(), name, list(has), besides(len(lost), "entry", "entries")).meaning(effectOf(lost))
+	}
+	for _, e := range entries {
+		if slices.Contains(to[e.Port()], int32(ours)) { //nolint:gosec // a port
+			continue
+		}
+		at := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == e.Port() })
+		p, place := &service.Spec.Ports[at], "/spec/ports/"+strconv.Itoa(at)
+		led := "port " + leadsTo(p, to[p.Port]) + " of the pods"
+		if len(to[p.Port]) == 0 {
+			led = "no port of the pods: none is called " + p.TargetPort.String()
+		}
+		bad := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Port() != p.Port })
+		return failed(steps(s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"test", place + "/port", p.Port}, {"replace", place + "/targetPort", ours}})+"'",
+			kept(service.Labels, service.Annotations)),
+			"port %d of Service %s leads to %s, the server listens on %d", p.Port, name, led, ours).meaning(effectOf(bad))
+	}
+	return passed("%s", list(unique(has)))
+}
+
+// leadsTo says to which ports of the pods a port of a Service leads.
+func leadsTo(p *corev1.ServicePort, ports []int32) string {
+	if len(ports) == 0 {
+		return p.TargetPort.String()
+	}
+	return strconv.Itoa(int(ports[0]))
+}
+
+// addPort gives our Service a port that leads to the server.
+func (s *Subject) addPort(service *corev1.Service, port int32, target int) string {
+	name := "https-" + strconv.Itoa(int(port))
+	ops := []op{{"add", "/spec/ports/-", map[string]any{"name": name, "port": port, "targetPort": target}}}
+	for i := range service.Spec.Ports { // of several, each needs a name
+		if service.Spec.Ports[i].Name == "" {
+			ops = append(ops, op{"add", "/spec/ports/" + strconv.Itoa(i) + "/name", "port-" + strconv.Itoa(int(service.Spec.Ports[i].Port))})
+		}
+	}
+	return s.kubectl() + " patch service " + s.Own.Service + " --type=json -p '" + encode(ops) + "'"
 }
 
 // targets returns the ports of the pods to which a port of our Service leads.

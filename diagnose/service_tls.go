@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"syscall"
+	"time"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -23,7 +25,7 @@ func serviceTLS() Probe {
 			Code: "HF214", Name: "service-tls", Severity: report.Error,
 			Title: "what stands behind the Service answers with our certificate",
 			Why:   "Another pod of the cluster connects to the endpoints of the Service as the API server does, and gets no answer, or one with a certificate that the webhook configurations do not trust: something else listens there, a replica serves an old certificate, or a proxy ends TLS in between.",
-			Fix:   "Find out what listens at the address in the message: kubectl get pods -A -o wide; restart the replica that serves another certificate.",
+			Fix:   "Have the Deployment make another pod in the place of one that serves another certificate, or hangs; take away what is not Holdfast's: a pod with its labels, an EndpointSlice that somebody has written by hand.",
 		},
 		Needs:  []string{"HF201", "HF203", "HF209", "HF211"},
 		Inside: true,
@@ -43,56 +45,71 @@ func serviceTLS() Probe {
 			for _, e := range entries {
 				roots.AppendCertsFromPEM(e.ClientConfig.CABundle)
 			}
-			for _, at := range ready[:min(len(ready), mostDialled)] {
-				if r := s.answers(ctx, at, roots); r != nil {
-					return *r
-				}
+			tried := ready[:min(len(ready), mostDialled)]
+			all := make([]*trouble, len(tried))
+			var asked sync.WaitGroup
+			for i, at := range tried {
+				t := &trouble{at: at}
+				all[i] = t
+				s.trace(ctx, t) // while there is time
+				asked.Go(func() { t.what = s.answers(ctx, at, roots) })
+			}
+			asked.Wait()
+			bad := slices.DeleteFunc(all, func(t *trouble) bool { return t.what == "" })
+			if len(bad) > 0 {
+				return failed(s.clear(ctx, bad), "endpoint %s%s %s%s", bad[0].at, bad[0].who(), bad[0].what, besides(len(bad), "endpoint", "endpoints")).
+					meaning(share(entries, len(bad), len(tried)))
 			}
 			return passed("%s", list(ready))
 		},
 	}
 }
 
-// answers holds what an endpoint presents against what the API server believes; nil where it is right. Replicas may present
-// different certificates for a while.
-func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) *Result {
-	look := "kubectl get pods -A -o wide, and look for the address."
+// share says what it means that calls to some of the endpoints fail.
+func share(entries []*Entry, bad, of int) string {
+	if bad == of {
+		return effectOf(entries)
+	}
+	then := "the pod starts as if Holdfast were not there (failurePolicy Ignore)."
+	if slices.ContainsFunc(entries, func(e *Entry) bool { return !e.Probe() && e.Fails() }) {
+		then = "the API server refuses the pod (failurePolicy Fail)."
+	}
+	return fmt.Sprintf("About %d of %d calls fail: then %s", bad, of, then)
+}
+
+// answers holds what an endpoint presents against what the API server believes, and says what is wrong, "" where nothing is.
+// Replicas may present different certificates for a while.
+func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) string {
+	ctx, cancel := context.WithTimeout(ctx, usual-time.Second) // silence is an answer
+	defer cancel()
 	var chain []*x509.Certificate
 	raw, err := s.Dial(ctx, at)
 	if err == nil {
 		defer raw.Close()
 		chain, err = presented(ctx, raw, s.Own.Host())
 	}
-	if err != nil {
-		what := fmt.Sprintf("does not speak TLS with us: %v", err)
-		switch {
-		case ctx.Err() != nil || dialTimedOut(err):
-			what = "gives no answer"
-		case errors.Is(err, syscall.ECONNREFUSED):
-			what = "refuses the connection"
-		}
-		r := failed(look, "endpoint %s %s", at, what)
-		return &r
+	switch {
+	case err != nil && (ctx.Err() != nil || dialTimedOut(err)):
+		return "gives no answer"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refuses the connection"
+	case err != nil:
+		return fmt.Sprintf("does not speak TLS with us: %v", err)
 	}
 	if why := untrusted(chain, roots, s.Now()); why != "" {
-		r := failed(look, "endpoint %s presents a certificate of %s, which no webhook configuration trusts", at, chain[0].Issuer)
-		return &r
+		return fmt.Sprintf("presents a certificate of %s, which no webhook configuration trusts", chain[0].Issuer)
 	}
 	if err := chain[0].VerifyHostname(s.Own.Host()); err != nil {
-		r := failed(look, "endpoint %s presents a certificate for %s, not for %s", at, list(chain[0].DNSNames), s.Own.Host())
-		return &r
+		return fmt.Sprintf("presents a certificate for %s, not for %s", list(chain[0].DNSNames), s.Own.Host())
 	}
 	if now := s.Now(); now.After(chain[0].NotAfter) || now.Before(chain[0].NotBefore) {
-		r := failed("kubectl -n "+s.Own.Namespace+" rollout restart deploy/"+s.Own.Service, "endpoint %s presents a certificate that is not valid now: from %s to %s",
-			at, day(chain[0].NotBefore), day(chain[0].NotAfter))
-		return &r
+		return fmt.Sprintf("presents a certificate that is not valid now: from %s to %s", minute(chain[0].NotBefore), minute(chain[0].NotAfter))
 	}
 	// A server that hangs shakes hands all the same.
 	if err := s.talks(ctx, at); err != nil {
-		r := failed(logsOf(s), "endpoint %s accepts connections and answers no request: %v", at, err)
-		return &r
+		return fmt.Sprintf("accepts connections and answers no request: %v", err)
 	}
-	return nil
+	return ""
 }
 
 // talks asks for a page that is not there, and takes any answer.
