@@ -141,6 +141,11 @@ func (s *Subject) inCluster(ctx context.Context, n *neighbour) callee {
 			}
 		}
 	}
+	return s.deployed(ctx, n)
+}
+
+// deployed finds it by its Deployment.
+func (s *Subject) deployed(ctx context.Context, n *neighbour) callee {
 	if n.injector == nil || n.injector.Port == 0 {
 		return callee{}
 	}

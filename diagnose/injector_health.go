@@ -3,6 +3,7 @@ package diagnose
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +16,11 @@ type health struct {
 	ill      string // what is wrong with one of them, a clause that names it; "" where nothing is
 	pod      string // which
 	restarts bool   // it has been restarted
+	memory   bool   // it was killed for its memory
 }
+
+// oomKilled is the kubelet's word for a container that took more memory than it may.
+const oomKilled = "OOMKilled"
 
 // recent is how long ago a pod that runs again may have ended to be named for it.
 const recent = time.Hour
@@ -45,7 +50,7 @@ func (s *Subject) health(ctx context.Context, b *backing, c callee) health {
 		restarted := s.restarted(pod)
 		switch why := notReady(pod); {
 		case restarted != "":
-			return health{known: true, ill: "pod " + pod.Name + " " + restarted, pod: pod.Name, restarts: true}
+			return health{known: true, ill: "pod " + pod.Name + " " + restarted, pod: pod.Name, restarts: true, memory: strings.Contains(restarted, oomKilled)}
 		case why != "":
 			return health{known: true, ill: "pod " + pod.Name + " " + why, pod: pod.Name}
 		}
@@ -81,9 +86,12 @@ func (h health) fix(b *backing, c callee) string {
 		logs, restart = of+" logs deploy/"+b.deployment.Name+" --tail=50", of+" rollout restart deploy/"+b.deployment.Name
 	}
 	switch {
+	case h.memory:
+		return steps("It was killed for its memory. Raise the memory limit of Deployment "+b.name()+", where its installer sets it; until then this shows how much it has:",
+			of+" get pod "+h.pod+" -o jsonpath='{.spec.containers[*].resources}'", lastly(restart))
 	case h.restarts:
 		return steps("The log of the run that ended says why:", of+" logs "+h.pod+" --previous --tail=50",
-			"If it was killed for its memory (OOMKilled), raise the limit of Deployment "+b.name()+".", lastly(restart))
+			lastly(restart))
 	case h.pod != "":
 		return steps("Its events and its log say why:", of+" describe pod "+h.pod, of+" logs "+h.pod+" --tail=50", lastly(restart))
 	}

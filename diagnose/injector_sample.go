@@ -123,12 +123,12 @@ func (n *neighbour) bare(namespace string, l map[string]string) *corev1.Pod {
 
 // command is the same try with kubectl alone, which prints the API server's own words.
 func (t *sample) command() string {
-	line := "kubectl -n " + t.pod.Namespace + " run holdfast-try --image=registry.k8s.io/pause:3.10 --dry-run=server"
+	words := []string{"kubectl -n " + t.pod.Namespace + " run holdfast-try --image=registry.k8s.io/pause:3.10 --dry-run=server"}
 	if l := labelText(t.pod.Labels); l != "" {
-		line += " --labels=" + l
+		words = append(words, "--labels="+l)
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.pod.Annotations)) {
-		line += " --annotations=" + key + "=" + t.pod.Annotations[key]
+		words = append(words, "--annotations="+key+"="+t.pod.Annotations[key])
 	}
-	return line
+	return strings.Join(words, " ")
 }

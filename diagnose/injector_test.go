@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -51,6 +52,7 @@ type world struct {
 	report     *Report
 	calls      *Calls
 	served     tls.Certificate
+	about      string // what is asked about, where it is not istioObject
 }
 
 var today = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
@@ -251,6 +253,40 @@ func show(lines []Line) string {
 		fmt.Fprintf(&b, "%s %s %s: %s\n  %s\n    %s\n", l.Code, l.Object, l.State, l.Message, l.Effect, strings.ReplaceAll(l.Fix, "\n", "\n    "))
 	}
 	return b.String()
+}
+
+// gone adds a configuration whose istiod is gone, and two namespaces that ask for it.
+func (w *world) gone(name string, labels, annotations map[string]string) {
+	c := istioConfig("istio-sidecar-injector-"+name, name, w.config.Webhooks[0].ClientConfig.CABundle)
+	c.Labels, c.Annotations = labels, annotations
+	for i := range c.Webhooks {
+		c.Webhooks[i].ClientConfig.Service.Name = "istiod-canary"
+	}
+	w.more = append(w.more, c)
+	for _, ns := range []string{"web", "web2"} {
+		w.namespaces = append(w.namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: map[string]string{"istio.io/rev": name}}})
+	}
+	w.about = "MutatingWebhookConfiguration/" + c.Name
+}
+
+// keepsCA adds the ConfigMap in which istiod keeps what the configuration has now.
+func (w *world) keepsCA() {
+	w.more = append(w.more, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istio-ca-root-cert"},
+		Data:       map[string]string{"root-cert.pem": string(w.config.Webhooks[0].ClientConfig.CABundle)},
+	})
+}
+
+// crashing is a pod of istiod's that was killed two minutes ago, not for the first time.
+func crashing() *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istiod-abc", Labels: map[string]string{"app": "istiod"}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "discovery", RestartCount: 7, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				Reason: "OOMKilled", ExitCode: 137, FinishedAt: metav1.NewTime(today.Add(-2 * time.Minute)),
+			}},
+		}}},
+	}
 }
 
 const istioObject = "MutatingWebhookConfiguration/istio-sidecar-injector"
@@ -496,6 +532,138 @@ func TestInjectors(t *testing.T) {
 			w.raw["/metrics"] = metricsOf("namespace.sidecar-injector.istio.io", 12, 5)
 			w.config.Webhooks = w.config.Webhooks[2:3]
 		}, []string{"HF239 failed: 2 of 3 calls failed in the last 60s"}},
+		{"a revision that is gone, and another that is there", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.gone("canary", map[string]string{"istio.io/rev": "canary"}, nil)
+		}, []string{
+			"HF231 failed: revision canary: mutatingwebhookconfiguration/istio-sidecar-injector-canary calls Service istio-system/istiod-canary, which does not exist; namespaces web, web2 ask for it",
+			"HF231 failed: kubectl label namespace -l istio.io/rev=canary istio.io/rev=default --overwrite\nThen delete it",
+			"HF231 failed: kubectl get mutatingwebhookconfiguration/istio-sidecar-injector-canary -o yaml > istio-sidecar-injector-canary.yaml\nkubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-canary",
+			"HF231 failed: kubectl -n web rollout restart deployment\nkubectl -n web2 rollout restart deployment",
+			"HF231 failed: istioctl install --revision canary",
+		}},
+		{"a revision that is gone, with a chart that keeps it", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.gone("canary", map[string]string{"istio.io/rev": "canary"}, map[string]string{"meta.helm.sh/release-name": "istiod-canary", "meta.helm.sh/release-namespace": "istio-system"})
+		}, []string{"HF231 failed: Helm release istio-system/istiod-canary wrote it: change its values too"}},
+		{"a tag of a revision that is gone, and another that is there", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.gone("prod", map[string]string{"istio.io/rev": "canary", "istio.io/tag": "prod"}, nil)
+		}, []string{
+			"HF231 failed: kubectl label mutatingwebhookconfiguration/istio-sidecar-injector-prod istio.io/rev=default --overwrite\nkubectl patch",
+			`HF231 failed: {"op":"replace","path":"/webhooks/0/clientConfig/service/name","value":"istiod"}`,
+			"HF231 failed: istioctl tag set prod --revision default --overwrite",
+		}},
+		{"a Service that is gone, and its Deployment is not", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.deployment.Labels = []string{"service", "slice"}, map[string]string{"app": "istiod"}
+		}, []string{
+			"HF231 failed: which does not exist, though Deployment istiod still does",
+			"HF231 failed: kubectl -n istio-system expose deployment istiod --name=istiod --port=443 --target-port=15017",
+		}},
+		{"a Service that is gone, whose chart can write it again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.deployment.Labels = []string{"service", "slice"}, map[string]string{"app": "istiod"}
+			w.deployment.Annotations = map[string]string{"meta.helm.sh/release-name": "istiod", "meta.helm.sh/release-namespace": "istio-system"}
+		}, []string{"HF231 failed: Have Helm release istio-system/istiod write it again:\nhelm -n istio-system get manifest istiod | kubectl apply -f -\nOr, until that is possible"}},
+		{"a URL that does not resolve, and istiod runs here", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			byURL(w, "https://gone.example.com/inject")
+			w.deployment.Labels = map[string]string{"app": "istiod"}
+			w.dial = func(string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "gone.example.com", IsNotFound: true}}
+			}
+		}, []string{
+			"HF232 failed: all 4 entries of mutatingwebhookconfiguration/istio-sidecar-injector: host gone.example.com does not resolve",
+			`HF232 failed: {"op":"remove","path":"/webhooks/3/clientConfig/url"},{"op":"add","path":"/webhooks/3/clientConfig/service","value":{"name":"istiod","namespace":"istio-system","path":"/inject","port":443}}`,
+		}},
+		{"no port that leads to the webhook", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.service.Spec.Ports = w.service.Spec.Ports[:1]
+		}, []string{`HF233 failed: kubectl -n istio-system patch service istiod --type=json -p '[{"op":"add","path":"/spec/ports/-","value":{"name":"webhook-443","port":443,"targetPort":15017}}]'`}},
+		{"a pod that crashes", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.more = append(w.more, crashing())
+			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+		}, []string{
+			"HF236 failed: refuses the connection, tried from here: pod istiod-abc has been restarted (7 times, last 2m ago: OOMKilled, exit code 137)",
+			"HF236 failed: Raise the memory limit of Deployment istiod",
+		}},
+		{"a pod that ends with an error", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			pod := crashing()
+			pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.Reason = "Error"
+			w.more = append(w.more, pod)
+			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+		}, []string{"HF236 failed: kubectl -n istio-system logs istiod-abc --previous --tail=50"}},
+		{"a pod that is ready, and an address that refuses", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			pod := crashing()
+			pod.Status.ContainerStatuses = nil
+			w.more = append(w.more, pod)
+			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+		}, []string{"HF236 failed: though its pod is ready"}},
+		{"a pod that crashes, asked from a laptop", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.more = append(w.more, crashing())
+			w.outside, w.report, w.dial = true, &Report{Probes: []Line{{Code: certificateCode, Object: istioObject, State: Failed, Message: "10.1.2.3:15017 refuses the connection", Fix: "Look."}}}, nil
+		}, []string{"HF236 failed: 10.1.2.3:15017 refuses the connection; pod istiod-abc has been restarted (7 times", "HF236 failed: Raise the memory limit of Deployment istiod"}},
+		{"rejected on the way from the API server alone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.try = calling("dial tcp 10.1.2.3:15017: connect: connection refused")
+		}, []string{"HF238 failed: a firewall between the control plane and the nodes rejects the connection to port 15017 of the pods of Service istio-system/istiod: other pods get an answer there"}},
+		{"a pod that crashes, and the API server says refused", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.more = append(w.more, crashing())
+			w.outside, w.dial, w.try = true, nil, calling("dial tcp 10.1.2.3:15017: connect: connection refused")
+		}, []string{"HF236 unknown: only the server", "HF238 failed: nothing listens at port 15017 of the pods of Service istio-system/istiod: pod istiod-abc has been restarted"}},
+		{"the CA of another, and istiod keeps its own", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			w.keepsCA()
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = other
+			}
+		}, []string{
+			`HF236 failed: ca=$(kubectl -n istio-system get configmap istio-ca-root-cert -o jsonpath='{.data.root-cert\.pem}' | base64 | tr -d '\n')` + "\n" + `test -n "$ca" && kubectl patch`,
+			"HF236 failed: the caBundle of all 4 entries of mutatingwebhookconfiguration/istio-sidecar-injector is istio-ca (sha256",
+		}},
+		{"the CA of another, and the ConfigMap has another, too", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = other
+			}
+			w.keepsCA()
+		}, []string{"HF236 failed: Deployment istiod puts it in whenever it starts:\nkubectl -n istio-system rollout restart deploy/istiod"}},
+		{"no CA, of a revision that nobody looks after", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.keepsCA()
+			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = nil
+			}
+		}, []string{
+			"HF231 warning: kubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite",
+			"HF235 failed: ConfigMap istio-system/istio-ca-root-cert", "HF235 failed: label istio.io/rev is default here, istiod's is canary",
+		}},
+		{"no CA, which cert-manager should put in", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.config.Annotations = map[string]string{"cert-manager.io/inject-ca-from": "istio-system/istiod-webhook"}
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = nil
+			}
+		}, []string{
+			"HF235 failed: secret=$(kubectl -n istio-system get certificate istiod-webhook -o jsonpath='{.spec.secretName}')",
+			`HF235 failed: ca=$(test -n "$secret" && kubectl -n istio-system get secret "$secret" -o jsonpath='{.data.ca\.crt}')`,
+		}},
+		{"no CA, with Argo CD", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.keepsCA()
+			w.config.Labels["argocd.argoproj.io/instance"] = "mesh"
+			w.config.Webhooks[0].ClientConfig.CABundle = nil
+		}, []string{"HF235 failed: Argo CD application mesh keeps the configuration: have it leave caBundle alone"}},
+		{"refused, failing open", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			setPolicy(w, admissionregistrationv1.Ignore)
+			w.try = calling("dial tcp 10.1.2.3:15017: connect: connection refused")
+		}, []string{
+			"HF231 passed: failurePolicy Ignore", "HF238 failed: nobody gets an error (failurePolicy Ignore)",
+			"HF238 failed: kubectl -n shop get pods -o custom-columns=", "HF238 failed: | grep -v istio-proxy", "HF238 failed: kubectl -n shop rollout restart deployment",
+		}},
+		{"one default that nobody runs", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			old := istioConfig("istio-old", "old", w.config.Webhooks[0].ClientConfig.CABundle)
+			old.CreationTimestamp = metav1.NewTime(today.AddDate(0, 0, -40))
+			for i := range old.Webhooks {
+				old.Webhooks[i].NamespaceSelector, old.Webhooks[i].ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"istio-injection": "enabled"}}, nil
+			}
+			w.deployment.Spec.Template.Labels["istio.io/rev"] = "default"
+			w.more = append(w.more, old)
+		}, []string{
+			"HF237 warning: Known of mutatingwebhookconfiguration/istio-old: Istio, revision old; its revision is not what runs behind Service istio-system/istiod (default); 40d old.",
+			"HF237 warning: What is too much is mutatingwebhookconfiguration/istio-old. Keep a copy and delete it:\nkubectl get", "HF237 warning: Nothing has to be deleted tonight",
+		}},
 		{"asked from a laptop", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.outside, w.report = true, &Report{Probes: []Line{{Code: certificateCode, Object: "another"}, {Code: certificateCode, Object: istioObject, State: Warning, Message: "so it says"}}}
 			w.dial = nil
@@ -511,11 +679,12 @@ func TestInjectors(t *testing.T) {
 			test.edit(t, w, ca, key)
 			lines := w.ask(t.Context())
 			named := map[string]bool{}
+			about := cmp.Or(w.about, istioObject)
 			for _, want := range test.want {
 				code, rest, _ := strings.Cut(want, " ")
 				state, words, _ := strings.Cut(rest, ": ")
 				named[code] = true
-				at := slices.IndexFunc(lines, func(l Line) bool { return l.Code == code && l.Object == istioObject })
+				at := slices.IndexFunc(lines, func(l Line) bool { return l.Code == code && l.Object == about })
 				if at < 0 || string(lines[at].State) != state || !strings.Contains(lines[at].Message+"\n"+lines[at].Effect+"\n"+lines[at].Fix, words) {
 					t.Errorf("want %s", want)
 				}
@@ -525,7 +694,7 @@ func TestInjectors(t *testing.T) {
 				checkFix(t, &Result{State: l.State, Message: l.Message, Fix: l.Fix})
 				switch l.State {
 				case Failed, Warning, Unknown:
-					if l.Object == istioObject && !named[l.Code] {
+					if l.Object == about && !named[l.Code] {
 						t.Errorf("got %s %s, want nothing else as a cause", l.Code, l.State)
 					}
 					if n := len([]rune(first(l.Message))); n > 256 {
@@ -614,5 +783,32 @@ func TestValidatingOfInjectors(t *testing.T) {
 		if got[name] != want[name] {
 			t.Errorf("%s: got%s, want%s\n%s", name, got[name], want[name], show(lines))
 		}
+	}
+}
+
+// TestToldOnce: what is wrong with one Service is to be put right once, though two configurations call it.
+func TestToldOnce(t *testing.T) {
+	t.Parallel()
+	w, _, _ := istiod(t)
+	w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+	w.more = append(w.more, &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "istio-validator-istio-system"},
+		Webhooks:   []admissionregistrationv1.ValidatingWebhook{{Name: "rev.validation.istio.io", ClientConfig: *w.config.Webhooks[0].ClientConfig.DeepCopy()}},
+	})
+	want := map[string]string{
+		istioObject: "Look at its pods, and at what they say:",
+		"ValidatingWebhookConfiguration/istio-validator-istio-system": "What to do is the same, and stands at HF236 of " + istioObject + ".",
+	}
+	for _, l := range w.ask(t.Context()) {
+		if l.Code != certificateCode {
+			continue
+		}
+		if l.State != Failed || first(l.Fix) != want[l.Object] {
+			t.Errorf("%s: got %s, %q, want %q", l.Object, l.State, l.Fix, want[l.Object])
+		}
+		delete(want, l.Object)
+	}
+	if len(want) > 0 {
+		t.Errorf("got nothing about %v", want)
 	}
 }

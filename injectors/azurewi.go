@@ -43,7 +43,7 @@ func AzureWorkloadIdentity() *Injector {
 		},
 		Asked:       azureAsked,
 		Decline:     Decline{Key: azureUse, Value: "false", Label: true},
-		CA:          CA{Secret: "azure-wi-webhook-server-cert", Key: "ca.crt"}, // cmd/webhook/main.go, with cert-controller's keys
+		CA:          CA{Secret: "azure-wi-webhook-server-cert", Key: "ca.crt"}, //nolint:gosec // a name: cmd/webhook/main.go, with cert-controller's keys
 		Muddle:      azureMuddle,
 		Annotations: azureAnnotations(),
 	}

@@ -60,7 +60,7 @@ func Kuma() *Injector {
 			Keys:       []string{kumaKey},
 		},
 		Port:        5443,                                       // deployments/charts/kuma
-		CA:          CA{Secret: "kuma-tls-cert", Key: "ca.crt"}, // .../templates/cp-webhooks-and-secrets.yaml
+		CA:          CA{Secret: "kuma-tls-cert", Key: "ca.crt"}, //nolint:gosec // a name: .../templates/cp-webhooks-and-secrets.yaml
 		Marked:      func(t *Target) bool { return t.Annotation(kumaInjected) == "true" },
 		Wants:       kumaWants,
 		Asked:       kumaAsked,

@@ -137,7 +137,7 @@ func differences(lines []diagnose.Line, wants []string) []string {
 		state, words, _ := strings.Cut(parts[2], ": ")
 		wanted[parts[0]+" "+parts[1]] = true
 		if !slices.ContainsFunc(lines, func(l diagnose.Line) bool {
-			return l.Code == parts[0] && l.Object == parts[1] && string(l.State) == state && strings.Contains(l.Message+"\n"+l.Fix, words)
+			return l.Code == parts[0] && l.Object == parts[1] && string(l.State) == state && strings.Contains(l.Message+"\n"+l.Effect+"\n"+l.Fix, words)
 		}) {
 			wrong = append(wrong, "no "+want)
 		}
@@ -229,7 +229,7 @@ func (n *neighbour) leftover(t *testing.T) {
 
 func (n *neighbour) noBundle(t *testing.T) {
 	n.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = nil })
-	n.settle(t, n.subject(t, true), orphaned, "HF235 "+stale+" failed: all 2 entries have no caBundle", "HF235 "+stale+" failed: kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-stale")
+	n.settle(t, n.subject(t, true), orphaned, "HF235 "+stale+" failed: all 2 entries have no caBundle", "HF235 "+stale+" failed: ConfigMap istio-system/istio-ca-root-cert")
 }
 
 // otherBundle is seen from inside by what istiod presents, and by the API server's own words from elsewhere.
@@ -239,7 +239,7 @@ func (n *neighbour) otherBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = other.CABundle })
-	n.settle(t, n.subject(t, true), orphaned, "HF236 "+stale+" failed: the certificate that it presents is not trusted (x509: unknown authority): all 2 entries have the caBundle of another CA")
+	n.settle(t, n.subject(t, true), orphaned, "HF236 "+stale+" failed: the caBundle of all 2 entries of mutatingwebhookconfiguration/istio-sidecar-injector-stale is ")
 	n.settle(t, n.subject(t, false), orphaned,
 		"HF236 "+istioMutating+" unknown: ", "HF236 "+istioValidating+" unknown: ", "HF236 "+stale+" unknown: ",
 		"HF238 "+stale+" failed: the API server does not accept the certificate", "HF238 "+stale+" failed: x509: certificate signed by unknown authority")
@@ -269,7 +269,7 @@ func (n *neighbour) duplicate(t *testing.T) {
 		w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"istio-injection": "enabled"}}
 		w.ObjectSelector = nil
 	})
-	n.settle(t, n.subject(t, true), orphaned, "HF237 "+stale+" warning: namespace meshed are sent to mutatingwebhookconfiguration/istio-sidecar-injector as well")
+	n.settle(t, n.subject(t, true), orphaned, "HF237 "+stale+" warning: namespace meshed are sent to mutatingwebhookconfiguration/istio-sidecar-injector and to")
 }
 
 // firewall has istiod's machine treat connections to 15017 so; it is gone at the end of the test, or when the function is called.
@@ -299,7 +299,7 @@ func (n *neighbour) dropped(t *testing.T) {
 	at := n.host.Addr().String() + ":15017"
 	n.settle(t, n.subject(t, true),
 		"HF236 "+istioMutating+" warning: no answer from "+at, "HF236 "+istioValidating+" warning: no answer from "+at,
-		"HF238 "+istioMutating+" failed: "+noAnswer, "HF238 "+istioMutating+" failed: failed calling webhook", "HF238 "+istioMutating+" failed: reach the pods at port 15017")
+		"HF238 "+istioMutating+" failed: "+noAnswer, "HF238 "+istioMutating+" failed: failed calling webhook", "HF238 "+istioMutating+" failed: Do what HF236 says above")
 }
 
 func (n *neighbour) rejected(t *testing.T) {
@@ -315,13 +315,13 @@ func (n *neighbour) counted(t *testing.T) {
 	server := n.subject(t, true)
 	server.TryPod = nil
 	n.call(t, true)
-	n.settle(t, server, "HF239 "+istioMutating+" passed: none of late", "HF238 "+istioMutating+" not-applicable: holdfast diagnose tries it")
+	n.settle(t, server, "HF239 "+istioMutating+" passed: no call failed in the last", "HF238 "+istioMutating+" not-applicable: holdfast diagnose tries it")
 	open := n.firewall(t, "reject with tcp reset")
 	n.call(t, false)
 	open()
-	n.settle(t, server, "HF239 "+istioMutating+" failed: calls failed since the last look", "HF239 "+istioMutating+" failed: port 15017")
+	n.settle(t, server, "HF239 "+istioMutating+" failed: calls failed in the last", "HF239 "+istioMutating+" failed: port 15017")
 	n.call(t, true)
-	n.settle(t, server, "HF239 "+istioMutating+" passed: none of late")
+	n.settle(t, server, "HF239 "+istioMutating+" passed: no call failed in the last")
 }
 
 // call has the API server call istiod until the outcome is the wanted one.
