@@ -152,7 +152,11 @@ func (w *worker) field(pod *corev1.Pod, name string) (string, error) {
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	case "status.podIP":
-		return w.machine.Load().Addr().String(), nil
+		host := w.machine.Load()
+		if host == nil {
+			return "", errors.New("the pod has no machine any more")
+		}
+		return host.Addr().String(), nil
 	case "status.hostIP":
 		return w.kubelet.machine.Addr().String(), nil
 	default:

@@ -14,6 +14,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"holdfast.dev/holdfast/test/kubelet"
 )
 
 const webYAML = `
@@ -53,6 +55,7 @@ spec:
         resources: {limits: {memory: 64Mi}}
         ports: [{name: http, containerPort: 8080}]
         readinessProbe: {periodSeconds: 1, failureThreshold: 1, httpGet: {path: /file, port: http}}
+        livenessProbe: {periodSeconds: 1, failureThreshold: 2, httpGet: {path: /alive, port: 8080}}
         volumeMounts: [{name: pages, mountPath: /pages}]
       volumes: [{name: pages, secret: {secretName: page}}]
 `
@@ -72,7 +75,9 @@ func TestPods(t *testing.T) {
 	t.Run("a Secret changes", s.secretChanges)
 	t.Run("readiness is lost and found", s.readiness)
 	t.Run("a crash", s.crash)
+	t.Run("liveness is lost", s.liveness)
 	t.Run("scale to two", s.two)
+	t.Run("a pod is deleted by force", s.force)
 	t.Run("rollout restart", s.restart)
 	t.Run("scale to none", s.none)
 	t.Run("what cannot run stays Pending", s.pending)
@@ -208,16 +213,22 @@ func (s *suite) readiness(t *testing.T) {
 	}
 }
 
-func (s *suite) crash(t *testing.T) {
-	pod := s.web(t, 1)[0]
-	_, _ = page(t.Context(), &pod, "/crash")
+// restarted waits until the container of the one pod has been restarted n times, or more often.
+func (s *suite) restarted(t *testing.T, pod *corev1.Pod, n int32) {
+	t.Helper()
 	until(t, "a restart", func() error {
 		pods, err := s.pods(t.Context(), "shop", "web")
-		if err == nil && (len(pods) != 1 || pods[0].UID != pod.UID || pods[0].Status.ContainerStatuses[0].RestartCount != 1) {
+		if err == nil && (len(pods) != 1 || pods[0].UID != pod.UID || pods[0].Status.ContainerStatuses[0].RestartCount < n) {
 			err = fmt.Errorf("got %v", pods[0].Status.ContainerStatuses)
 		}
 		return err
 	})
+}
+
+func (s *suite) crash(t *testing.T) {
+	pod := s.web(t, 1)[0]
+	_, _ = page(t.Context(), &pod, "/crash")
+	s.restarted(t, &pod, 1)
 	status := s.web(t, 1)[0].Status.ContainerStatuses[0]
 	if last := status.LastTerminationState.Terminated; last == nil || last.ExitCode != 3 || last.Reason != "Error" {
 		t.Errorf("got %v as its last end, want exit code 3", last)
@@ -228,6 +239,41 @@ func (s *suite) crash(t *testing.T) {
 	if got := s.run(t, "-n", "shop", "logs", pod.Name); strings.Contains(got, "crashing") {
 		t.Errorf("got %q, want the present run alone", got)
 	}
+}
+
+func (s *suite) liveness(t *testing.T) {
+	pod := s.web(t, 1)[0]
+	s.change(t, &pod, "dead")
+	s.restarted(t, &pod, 2)
+	s.run(t, "-n", "shop", "patch", "secret", "page", "-p", `{"stringData":{"page":"third"}}`)
+	status := s.web(t, 1)[0].Status.ContainerStatuses[0]
+	if last := status.LastTerminationState.Terminated; last == nil || last.ExitCode != 0 {
+		t.Errorf("got %v as its last end, want exit code 0: it is told to end, not killed", last)
+	}
+}
+
+func (s *suite) force(t *testing.T) {
+	pods := s.web(t, 2)
+	s.run(t, "-n", "shop", "delete", "pod", pods[0].Name, "--force", "--grace-period=0")
+	for _, pod := range s.web(t, 2) {
+		if pod.UID == pods[0].UID {
+			t.Errorf("pod %s is there, want it gone", pod.Name)
+		}
+	}
+	until(t, "the end of its machine", func() error { return noMachine(pods[:1]) })
+}
+
+// noMachine says what is left of pods on this machine.
+func noMachine(pods []corev1.Pod) error {
+	entries, err := os.ReadDir("/run/netns")
+	for _, entry := range entries {
+		for i := range pods {
+			if strings.HasSuffix(entry.Name(), pods[i].Name) {
+				return fmt.Errorf("network namespace %s is there", entry.Name())
+			}
+		}
+	}
+	return err
 }
 
 func (s *suite) two(t *testing.T) {
@@ -254,17 +300,9 @@ func (s *suite) none(t *testing.T) {
 	pods := s.web(t, 2)
 	s.run(t, "-n", "shop", "scale", "deploy/web", "--replicas=0")
 	s.web(t, 0)
-	until(t, "nothing of the pods on this machine", func() error {
-		entries, err := os.ReadDir("/run/netns")
-		for _, entry := range entries {
-			for i := range pods {
-				if strings.HasSuffix(entry.Name(), pods[i].Name) {
-					return fmt.Errorf("network namespace %s is there", entry.Name())
-				}
-			}
-		}
-		return err
-	})
+	if err := noMachine(pods); err != nil {
+		t.Error(err)
+	}
 	for i := range pods {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		// Somebody else may answer: the address is nobody's now, and the machine may lead it anywhere.
@@ -299,4 +337,39 @@ func (s *suite) pending(t *testing.T) {
 			t.Errorf("%s: got %s on node %q, want it Pending", name, pod.Status.Phase, pod.Spec.NodeName)
 		}
 	}
+}
+
+// TestStop: nothing is left of a node, on this machine and in the cluster.
+func TestStop(t *testing.T) {
+	s := shared
+	if err := s.cluster.CreateNamespace(t.Context(), "brief", nil); err != nil {
+		t.Fatal(err)
+	}
+	node, err := kubelet.Start(t.Context(), kubelet.Options{Cluster: s.cluster, Name: "brief", Version: "v1.30.1", Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Stop)
+	program := s.program
+	program.Image = "brief"
+	node.Provide(program)
+	s.run(t, "-n", "brief", "create", "deployment", "brief", "--image=brief", "--", "/bin/server", "serve", "/etc/hosts")
+	s.run(t, "-n", "brief", "rollout", "status", "deploy/brief", "--timeout=20s")
+	pods, err := s.pods(t.Context(), "brief", "brief")
+	if err != nil || len(pods) != 1 || pods[0].Spec.NodeName != "brief" {
+		t.Fatalf("got %v and %v, want a pod on the node", pods, err)
+	}
+	if got := s.run(t, "get", "node", "brief", "-o", "jsonpath={.status.nodeInfo.kubeletVersion}"); got != "v1.30.1" {
+		t.Errorf("got version %q, want v1.30.1", got)
+	}
+	node.Stop()
+	if err := noMachine(pods); err != nil {
+		t.Error(err)
+	}
+	for _, what := range []string{"node/brief", "pod/" + pods[0].Name} {
+		if out, code := s.try(t.Context(), "", "-n", "brief", "get", what); code == 0 {
+			t.Errorf("got %q, want it gone", out)
+		}
+	}
+	s.run(t, "delete", "namespace", "brief", "--wait=false")
 }

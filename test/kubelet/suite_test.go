@@ -29,6 +29,7 @@ type suite struct {
 	client  *kubernetes.Clientset
 	node    *kubelet.Kubelet
 	kubectl string
+	program controlplane.Program // testdata/server
 	dir     string
 }
 
@@ -76,8 +77,8 @@ func start(ctx context.Context) (_ *suite, stop func(), err error) {
 		return nil, stop, err
 	}
 	stops = append(stops, func() { _ = os.RemoveAll(s.dir) })
-	program := controlplane.Program{Image: "server", Path: "/bin/server", Binary: filepath.Join(s.dir, "server"), User: 1234}
-	build := exec.CommandContext(ctx, "go", "build", "-o", program.Binary, "./testdata/server")
+	s.program = controlplane.Program{Image: "server", Path: "/bin/server", Binary: filepath.Join(s.dir, "server"), User: 1234}
+	build := exec.CommandContext(ctx, "go", "build", "-o", s.program.Binary, "./testdata/server")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, stop, fmt.Errorf("%w: %s", err, out)
@@ -93,7 +94,7 @@ func start(ctx context.Context) (_ *suite, stop func(), err error) {
 		return nil, stop, err
 	}
 	stops = append(stops, s.node.Stop)
-	s.node.Provide(program)
+	s.node.Provide(s.program)
 	return s, stop, nil
 }
 

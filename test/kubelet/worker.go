@@ -106,7 +106,7 @@ func (w *worker) run() {
 		case <-ticker.C:
 		}
 	}
-	w.terminate(w.ctx)
+	w.terminate(w.kubelet.life)
 }
 
 // step takes the pod a step further.
@@ -234,6 +234,8 @@ func (w *worker) terminate(ctx context.Context) {
 			return
 		}
 	}
+	// As with a kubelet, a pod that is gone has nothing left on its node.
+	w.release()
 	w.remove(ctx)
 }
 
@@ -257,23 +259,30 @@ func (w *worker) remove(ctx context.Context) {
 
 // clean removes what the pod has on this machine, and the pod if it is the node that ends.
 func (w *worker) clean() {
+	w.release()
+	if w.kubelet.life.Err() == nil {
+		return
+	}
+	if err := w.kubelet.remove(context.Background(), w.pod()); err != nil && !apierrors.IsNotFound(err) {
+		w.kubelet.logf("delete pod %s: %v", w.pod().Name, err)
+	}
+}
+
+// release removes what the pod has on this machine, once.
+func (w *worker) release() {
 	if w.life != nil {
 		w.life.process.Stop(0)
 	}
-	if w.kubelet.life.Err() != nil {
-		if err := w.kubelet.remove(context.Background(), w.pod()); err != nil && !apierrors.IsNotFound(err) {
-			w.kubelet.logf("delete pod %s: %v", w.pod().Name, err)
-		}
-	}
-	w.end()
-	var errs []error
+	w.end() // of what kubectl exec runs there
+	errs := []error{os.RemoveAll(w.dir)}
 	if w.inside != nil {
 		errs = append(errs, w.inside.Close())
+		w.inside = nil
 	}
-	if host := w.machine.Load(); host != nil {
+	if host := w.machine.Swap(nil); host != nil {
 		errs = append(errs, host.Close())
 	}
-	if err := errors.Join(append(errs, os.RemoveAll(w.dir))...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		w.kubelet.logf("clean up after pod %s: %v", w.pod().Name, err)
 	}
 }

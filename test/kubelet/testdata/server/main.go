@@ -38,7 +38,8 @@ func main() {
 	}
 }
 
-// serve serves the file that it is given: it is ready while the file does not say "unready", and crashes when told to.
+// serve serves the file that it is given: it is ready while the file does not say "unready", and alive while
+// it does not say "dead", and crashes when told to.
 func serve(arguments []string) error {
 	fmt.Printf("serving: %s, uid %d\n", strings.Join(arguments, " "), os.Getuid())
 	mux := http.NewServeMux()
@@ -48,6 +49,11 @@ func serve(arguments []string) error {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		_, _ = w.Write(data)
+	})
+	mux.HandleFunc("/alive", func(w http.ResponseWriter, _ *http.Request) {
+		if data, err := os.ReadFile(arguments[0]); err == nil && string(data) == "dead" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
 	})
 	mux.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) {
 		fmt.Println("crashing")
