@@ -87,7 +87,7 @@ func (s *Subject) resolves(ctx context.Context, n *neighbour, c callee) *Result 
 	}
 	here := s.inCluster(ctx, n)
 	if s.Server == nil {
-		r := warn(s.callService(ctx, n, of, here), "%s: host %s does not resolve from here: %v", entries, host, unresolved)
+		r := warn(steps("If the API server does not resolve it either, which HF238 tells, this is what to do.", s.callService(ctx, n, of, here)), "%s: host %s does not resolve from here: %v", entries, host, unresolved)
 		return &r
 	}
 	r := failed(s.callService(ctx, n, of, here), "%s: host %s does not resolve in the cluster (no such host)", entries, host)

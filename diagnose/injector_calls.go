@@ -211,12 +211,12 @@ func (v *verdict) quiet(now time.Time) string {
 	if v.failed.After(since) {
 		since = v.failed
 	}
-	return duration.HumanDuration(now.Sub(since))
+	return duration.HumanDuration(max(time.Second, now.Sub(since)))
 }
 
 // callsFail says so, since when, and how to see why: the counter knows no cause.
 func (s *Subject) callsFail(ctx context.Context, n *neighbour, v verdict, counts *callCounts) Result {
-	count, when := v.grown, "in the last "+duration.HumanDuration(s.Now().Sub(v.looked))
+	count, when := v.grown, "in the last "+duration.HumanDuration(max(time.Second, s.Now().Sub(v.looked)))
 	switch began, ok := counts.began(); {
 	case count.failed() == 0 && v.known && !v.failed.IsZero():
 		count, when = v.total, "since the API server started, the last "+duration.HumanDuration(s.Now().Sub(v.failed))+" ago, and none was answered since"

@@ -43,6 +43,10 @@ func (n *neighbour) serves(l map[string]string) bool {
 	})
 }
 
+func (n *neighbour) servesAll(namespaces []corev1.Namespace) bool {
+	return !slices.ContainsFunc(namespaces, func(ns corev1.Namespace) bool { return !n.serves(ns.Labels) })
+}
+
 // asking returns the namespaces whose pods are sent to it; none where that cannot be known.
 func (s *Subject) asking(ctx context.Context, n *neighbour) []corev1.Namespace {
 	all, err := s.Namespaces(ctx)
@@ -173,7 +177,7 @@ func (s *Subject) leftOver(ctx context.Context, n *neighbour) string {
 				"Then delete it, with a copy kept. Deleted before, their pods would start without a sidecar, and nobody would get an error:", n.remove(),
 				n.restarts("If pods of theirs run with its sidecar, they have lost their control plane. Start them anew:", asking), own, n.install(), n.kept())
 		}
-		if to.serves(asking[0].Labels) && n.move(asking, to) == "" {
+		if to.servesAll(asking) {
 			return steps("Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept:", n.remove(), own, n.install(), n.kept())
 		}
 	}
@@ -188,9 +192,7 @@ func (s *Subject) adopt(ctx context.Context, n *neighbour, revision string) stri
 	looking, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
 	asking := s.asking(looking, n)
-	movable := slices.ContainsFunc(n.living(looking, s), func(to *neighbour) bool {
-		return n.move(asking, to) != "" || len(asking) > 0 && to.serves(asking[0].Labels)
-	})
+	movable := slices.ContainsFunc(n.living(looking, s), func(to *neighbour) bool { return to.servesAll(asking) || n.move(asking, to) != "" })
 	if n.tag == "" && (len(asking) == 0 || movable) {
 		return s.leftOver(ctx, n)
 	}

@@ -50,7 +50,7 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		}
 		if other := n.orphan(b); other != "" && orphaned == nil {
 			r := warn(s.adopt(ctx, n, other), "%s: %s leads to revision %s, which does not look after this configuration: nobody renews its CA; %s",
-				n.who(), c, other, s.askedFor(ctx, n)).meaning(notYet)
+				n.who(), c, other, s.askedFor(ctx, n)).meaning("Nothing is broken by that yet.")
 			orphaned = &r
 		}
 	}
