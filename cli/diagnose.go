@@ -152,7 +152,9 @@ func (f *diagnoseFlags) subject(ctx context.Context) (*diagnose.Subject, error) 
 		return nil, err
 	}
 	s.Catalogue, s.Connect = configuration.Catalogue(), f.connect
-	s.AsCaller(cluster)
+	if !inside(cluster) || s.MayCreatePods(ctx) {
+		s.AsCaller(cluster)
+	}
 	s.Own = s.Locate(ctx)
 	s.ServerReport, s.ThroughAPI = s.ReportOfPods, true
 	if f.server != "" {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,6 +54,17 @@ func inItsWords(body []byte, err error) error {
 		return err
 	}
 	return &apierrors.StatusError{ErrStatus: status}
+}
+
+// MayCreatePods tells whether whoever asks has the right to create pods everywhere. A pod's ServiceAccount seldom has it, and is
+// not to be asked what only people can do.
+func (s *Subject) MayCreatePods(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	answer, err := s.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "create", Resource: "pods"}},
+	}, metav1.CreateOptions{})
+	return err == nil && answer.Status.Allowed
 }
 
 // AsCaller lets the probes create dry-run pods too: for people, with their own rights.

@@ -24,7 +24,7 @@ func endpoints() Probe {
 			Why:   "The Service has no ready endpoint: no pod matches its selector, or none is ready. The API server says \"no endpoints available for service\", or that the connection was refused.",
 			Fix:   "Scale the Deployment up, or mend what keeps its pods from being made, or from being ready; the selector of the Service has to be labels of theirs.",
 		},
-		Needs: []string{"HF210"},
+		Needs: []string{listenerCode, "HF210"},
 		ask: func(ctx context.Context, s *Subject) Result {
 			if l := s.needed["HF210"]; l != nil && l.State == NotApplicable {
 				return notApplicable("the webhooks are called by URL")

@@ -18,7 +18,9 @@ import (
 // Patience with a dry-run pod: most webhooks time out after 10 s, and their error text is the best evidence there is.
 const (
 	reachPatience = 12 * time.Second
-	tryPatience   = 11500 * time.Millisecond
+	// slow is what an answer takes that somebody has waited for.
+	slow        = 2 * time.Second
+	tryPatience = 11500 * time.Millisecond
 )
 
 func injectorReached() Probe {
@@ -30,6 +32,7 @@ func injectorReached() Probe {
 			Fix:   "The message is the API server's own. A timeout is a firewall between the control plane and the nodes: open the port of the injector's pods, such as istiod's 15017. A refused connection: nothing listens, or a firewall rejects. x509: the CA or the certificate.",
 		},
 		Needs:    []string{"HF232", "HF233", "HF234", "HF235", certificateCode},
+		After:    []string{reachedCode},
 		Patience: reachPatience,
 		ask:      aboutNeighbour(injects),
 	}
@@ -41,6 +44,9 @@ func injects(ctx context.Context, s *Subject, n *neighbour) Result {
 		return notApplicable("it is not called for pods")
 	case s.TryPod == nil:
 		return notApplicable("the server creates nothing outside of its own namespace; holdfast diagnose tries it, with the rights of who runs it")
+	}
+	if l := s.needed[reachedCode]; l != nil && l.State == Failed && l.Seconds > slow.Seconds() {
+		return Result{State: Skipped, Message: "skipped because " + reachedCode + " failed: the API server waits for Holdfast at each pod", cause: reachedCode}
 	}
 	namespaces, err := s.Namespaces(ctx)
 	if err != nil {

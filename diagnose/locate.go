@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Where Holdfast is without a word to the contrary.
@@ -63,15 +65,49 @@ func (s *Subject) find(ctx context.Context) (namespace, service string) {
 	return "", ""
 }
 
+// errNoPods tells that there is nobody to ask.
+var errNoPods = errors.New("no pod of Holdfast was found")
+
+// serverPods returns the pods that run our server, ready ones first: those of the Deployment, whether the Service selects them
+// or not.
+func (s *Subject) serverPods(ctx context.Context) ([]corev1.Pod, error) {
+	d, err := s.deployment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return s.pods(ctx)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("read the selector of Deployment %s: %w", d.Name, err)
+	}
+	all, err := s.Pods(ctx, s.Own.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	var ready, others []corev1.Pod
+	for i := range all {
+		switch p := &all[i]; {
+		case !selector.Matches(labels.Set(p.Labels)) || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
+		case p.DeletionTimestamp == nil && notReady(p) == "":
+			ready = append(ready, *p)
+		default:
+			others = append(others, *p)
+		}
+	}
+	return append(ready, others...), nil
+}
+
 // ReportOfPods reads the report of one of our servers through the API server's proxy for pods.
 func (s *Subject) ReportOfPods(ctx context.Context) (*Report, error) {
 	subject := *s // what it reads is not to outlive the call
 	subject.seen = newSeen(ctx)
-	pods, err := subject.pods(ctx)
+	pods, err := subject.serverPods(ctx)
 	if err != nil {
 		return nil, err
 	}
-	last := errors.New("no pod of Holdfast was found")
+	last := errNoPods
 	for i := range pods {
 		port := int32(defaultMetrics)
 		for _, c := range pods[i].Spec.Containers {

@@ -32,6 +32,8 @@ type Probe struct {
 	// Needs are the codes of the probes that have to hold before the answer means anything: of the same group about the same
 	// object, else of ourselves. Where one of them failed, or was itself skipped, this one is skipped.
 	Needs []string
+	// After are those whose answers are waited for as well, and may be anything.
+	After []string
 	// Inside tells that only the server can answer.
 	Inside bool
 	// Patience is how long the answer may take; usual where it is 0.

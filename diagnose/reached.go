@@ -16,10 +16,13 @@ import (
 	"holdfast.dev/holdfast/report"
 )
 
+// reachedCode is the probe that the others lead up to.
+const reachedCode = "HF215"
+
 func reached() Probe {
 	return Probe{
 		Topic: report.Topic{
-			Code: "HF215", Name: "reached", Severity: report.Error,
+			Code: reachedCode, Name: "reached", Severity: report.Error,
 			Title: "the API server reaches the server, through both webhooks",
 			Why:   "A ConfigMap that was created as a dry run, in our own namespace, did not come back with the mark of the server, through the two entries that exist for this alone. With failurePolicy Ignore nobody else notices: pods are created as if Holdfast were not there. What is proven is that one API server reaches one replica.",
 			Fix:   "The message is the API server's own. A timeout is a firewall between the control plane and the nodes (the port that is blocked is the server's, not 443); a refused connection, a server that does not listen or a sidecar in front of it; x509, the CA or the certificate.",

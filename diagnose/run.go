@@ -46,7 +46,7 @@ func run(ctx context.Context, s *Subject, groups []Group, limit time.Duration) *
 	}
 	// Needs may point to any of our own groups, so that all jobs are there before one starts.
 	for _, j := range ours {
-		j.needs = needs(j, ours)
+		j.needs, j.after = needs(j, ours), answering(j.probe.After, ours)
 	}
 	var all sync.WaitGroup
 	for _, section := range sections {
@@ -91,6 +91,7 @@ type job struct {
 	probe   *Probe
 	subject *Subject
 	needs   []*job
+	after   []*job
 	done    chan struct{}
 	line    Line
 }
@@ -109,9 +110,8 @@ func (r *runner) jobs(g *Group, s *Subject, about *Object) []*job {
 	return jobs
 }
 
-// needs finds what a job waits for: the first of each code among the candidates.
+// needs finds what has to hold before a job is asked.
 func needs(j *job, among []*job) []*job {
-	var out []*job
 	codes := j.probe.Needs
 	if j.probe.Inside && j.subject.Server == nil {
 		switch { // somebody has to be there to answer
@@ -121,12 +121,15 @@ func needs(j *job, among []*job) []*job {
 			codes = []string{apiServerCode}
 		}
 	}
+	return answering(codes, among)
+}
+
+// answering finds the first job of each code among the candidates.
+func answering(codes []string, among []*job) []*job {
+	var out []*job
 	for _, code := range codes {
-		for _, other := range among {
-			if other.probe.Code == code {
-				out = append(out, other)
-				break
-			}
+		if at := slices.IndexFunc(among, func(j *job) bool { return j.probe.Code == code }); at >= 0 {
+			out = append(out, among[at])
 		}
 	}
 	return out
@@ -164,7 +167,8 @@ func (r *runner) expand(ctx context.Context, section *section, ours []*job) {
 	for _, o := range objects {
 		jobs := r.jobs(g, r.subject.about(o), o)
 		for _, j := range jobs {
-			j.needs = needs(j, append(slices.Clip(jobs), ours...))
+			candidates := append(slices.Clip(jobs), ours...)
+			j.needs, j.after = needs(j, candidates), answering(j.probe.After, candidates)
 			all.Go(func() { r.ask(ctx, j) })
 		}
 		section.jobs = append(section.jobs, jobs...)
@@ -210,7 +214,8 @@ func (r *runner) ask(ctx context.Context, j *job) {
 	}
 	subject := *j.subject
 	subject.needed = map[string]*Line{}
-	for _, n := range j.needs {
+	for _, n := range append(slices.Clip(j.needs), j.after...) {
+		<-n.done
 		subject.needed[n.probe.Code] = &n.line
 	}
 	patience := j.probe.Patience

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,8 +84,8 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	switch {
 	case err != nil && p.Code != listenerCode:
 		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
-	case err != nil && strings.Contains(err.Error(), "connection refused"):
-		return failed(s.dead(ctx), "no server runs there, nothing listens at the port of its report either: %v", err)
+	case errors.Is(err, errNoPods), err != nil && strings.Contains(err.Error(), "connection refused"):
+		return s.noServer(ctx, err)
 	case err != nil:
 		return unknown(steps("Ask from inside:", s.inside(ctx, "diagnose"),
 			"Or ask the server's report past the API server:", s.kubectl()+" port-forward "+s.deploymentName(ctx)+" 8080 & sleep 2; holdfast diagnose --server http://localhost:8080"),
@@ -98,7 +99,21 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	if l == nil {
 		return unknown("", "the server does not ask this: is it of another version?")
 	}
+	if l.State == Skipped { // what it needs holds here and now
+		return unknown("Ask again in some seconds.", "the server had not asked this: a moment ago %s failed there", l.Cause)
+	}
 	return l.result()
+}
+
+// noServer says why nobody answers where the server should.
+func (s *Subject) noServer(ctx context.Context, err error) Result {
+	service, unread := s.Service(ctx, s.Own.Namespace, s.Own.Service)
+	pods, unlisted := s.pods(ctx)
+	running := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return notReady(&p) == "" })
+	if unread == nil && unlisted == nil && service != nil && !running {
+		return s.noEndpoints(ctx, nil)
+	}
+	return failed(s.dead(ctx), "no server runs there, nothing listens at the port of its report either: %v", err)
 }
 
 // elsewise is the server's answer where whoever asks may not look: the server may.

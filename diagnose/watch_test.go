@@ -121,7 +121,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	want := []string{"Normal ProbePassed Deployment/holdfast HF204 api-server: v1.36.3.", "Warning ProbeFailed Deployment/holdfast HF204 api-server: connection refused. kubectl get --raw /readyz"}
+	want := []string{"Normal ProbePassed Deployment/holdfast HF204 api-server: v1.36.3.", "Warning ProbeFailed Deployment/holdfast HF204 api-server: connection refused. See whether it answers you: kubectl get --raw '/readyz?verbose' --request-timeout=5s"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
