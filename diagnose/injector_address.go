@@ -190,14 +190,19 @@ func (s *Subject) callService(ctx context.Context, n *neighbour, entries []*Entr
 		return steps("If "+n.title+" runs in this cluster, have its installer write the configuration again, with a Service in place of the URL.",
 			"If it runs elsewhere, "+dns+".", n.kept())
 	}
-	if b, err := s.behind(ctx, to); err == nil && (b.service == nil || b.port == nil) {
+	after := ""
+	switch b, err := s.behind(ctx, to); {
+	case err != nil:
+	case b.service == nil || b.port == nil:
 		return steps(fmt.Sprintf("Have the installer of %s write the configuration again: %s has no port %d to call instead.", n.title, to, to.port), n.kept())
+	case n.orphan(b) != "":
+		after = n.adopt(n.orphan(b))
 	}
 	call := patchEach(entries, func(e *Entry) []op {
 		service := map[string]any{"namespace": to.namespace, "name": to.name, "path": e.Path(), "port": to.port}
 		return []op{{Op: "remove", Path: "/clientConfig/url"}, {"add", "/clientConfig/service", service}}
 	})
-	return steps(fmt.Sprintf("%s is in this cluster. Have the entries call it:", to), call,
+	return steps(fmt.Sprintf("%s is in this cluster. Have the entries call it:", to), call, after,
 		"If "+n.title+" is meant to run elsewhere, leave that, and "+dns+".", n.kept())
 }
 

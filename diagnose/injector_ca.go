@@ -168,8 +168,8 @@ func mounts(d *appsv1.Deployment, secret string) bool {
 // keepsCA says what puts the CA in by itself, and what to do where it does not. There may be another way that comes first.
 func (s *Subject) keepsCA(ctx context.Context, n *neighbour, c callee, b *backing, other bool) string {
 	if theirs := n.orphan(b); theirs != "" {
-		return steps(fmt.Sprintf("A restart of istiod does not put it in: istiod does that for configurations of its own revision alone (label istio.io/rev is %s here, istiod's is %s).", n.revision, theirs),
-			"If nothing is to ask for revision "+n.revision+" any more, HF231 says how to delete the configuration.")
+		return steps(fmt.Sprintf("No restart of istiod puts it in, for it looks after configurations of its own revision alone (label istio.io/rev is %s here, istiod's is %s).", n.revision, theirs),
+			n.adopt(theirs), "Or, if revision "+n.revision+" is not wanted any more, HF231 says how the configuration goes.")
 	}
 	keeper := s.caKeeper(ctx, n, c, b)
 	if keeper == nil {

@@ -186,17 +186,18 @@ func (s *Subject) leftOver(ctx context.Context, n *neighbour) string {
 		n.remove(), own, n.kept())
 }
 
-// adopt is for a configuration that works, with nobody to look after it. Where its namespaces cannot ask for another, the istiod that
-// answers gets to do that.
-func (s *Subject) adopt(ctx context.Context, n *neighbour, revision string) string {
-	looking, cancel := context.WithTimeout(ctx, lookUp)
-	defer cancel()
-	asking := s.asking(looking, n)
-	movable := slices.ContainsFunc(n.living(looking, s), func(to *neighbour) bool { return to.servesAll(asking) || n.move(asking, to) != "" })
-	if n.tag == "" && (len(asking) == 0 || movable) {
-		return s.leftOver(ctx, n)
+// adopt has an istiod look after a configuration of another revision that calls it.
+func (n *neighbour) adopt(revision string) string {
+	return steps("Have the istiod that answers (revision "+revision+") look after it, which changes nothing for pods:",
+		"kubectl label "+n.where()+" "+istioRevision+"="+revision+" --overwrite")
+}
+
+// orphaned is what to do about a configuration that works, with nobody to look after it.
+func (s *Subject) orphaned(ctx context.Context, n *neighbour, revision string) string {
+	if n.tag != "" {
+		return steps(n.adopt(revision), n.kept())
 	}
-	return steps("Have the istiod that answers look after it, which changes nothing for pods:", "kubectl label "+n.where()+" "+istioRevision+"="+revision+" --overwrite", n.kept())
+	return steps(n.adopt(revision), "Or, if revision "+n.revision+" is not wanted any more, do this instead.", s.leftOver(ctx, n))
 }
 
 // lead has a tag lead to a revision that is there: istiod puts its CA into what bears its revision.

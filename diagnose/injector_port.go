@@ -84,14 +84,17 @@ func leadsToPods(ctx context.Context, s *Subject, n *neighbour) Result {
 // rightPort is how the entries come to call the port at which the webhook is served: by another port of the Service that leads
 // there, else by a Service that does. It is 0 where nobody knows it.
 func (n *neighbour) rightPort(c callee, b *backing, serves int32) string {
-	its := kept(b.service.Labels, b.service.Annotations)
+	its, after := kept(b.service.Labels, b.service.Annotations), ""
+	if revision := n.orphan(b); revision != "" {
+		after = n.adopt(revision)
+	}
 	if serves == 0 {
 		return steps("Which port of the pods serves the webhook is not known. Have the installer of "+n.title+" write Service and configuration again.", n.kept())
 	}
 	for i := range b.service.Spec.Ports {
 		if p := &b.service.Spec.Ports[i]; p != b.port && target(p, b.template()) == serves {
 			return steps(fmt.Sprintf("Port %d of the Service leads to %d of the pods, where the webhook is served. Have the entries call that:", p.Port, serves),
-				patchEntries(n.at(c), op{"replace", "/clientConfig/service/port", p.Port}), n.kept())
+				patchEntries(n.at(c), op{"replace", "/clientConfig/service/port", p.Port}), after, n.kept())
 		}
 	}
 	change := []op{{"add", "/spec/ports/-", map[string]any{"name": fmt.Sprintf("webhook-%d", c.port), "port": c.port, "targetPort": serves}}}
@@ -100,7 +103,7 @@ func (n *neighbour) rightPort(c callee, b *backing, serves int32) string {
 		change = []op{{"test", at + "/port", c.port}, {"replace", at + "/targetPort", serves}}
 	}
 	return steps(fmt.Sprintf("The webhook is served at port %d of the pods. Have the Service lead there:", serves),
-		fmt.Sprintf("kubectl -n %s patch service %s --type=json -p '%s'", c.namespace, c.name, encode(change)), its)
+		fmt.Sprintf("kubectl -n %s patch service %s --type=json -p '%s'", c.namespace, c.name, encode(change)), after, its)
 }
 
 // template is that of the pods; nil where it is not known.

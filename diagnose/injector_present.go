@@ -49,7 +49,7 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 			return failed(s.leftOver(ctx, n), "%s: %s calls %s, but no Deployment makes pods for it and it has no endpoint; %s", n.who(), n.where(), c, s.askedFor(ctx, n))
 		}
 		if other := n.orphan(b); other != "" && orphaned == nil {
-			r := warn(s.adopt(ctx, n, other), "%s: %s leads to revision %s, which does not look after this configuration: nobody renews its CA; %s",
+			r := warn(s.orphaned(ctx, n, other), "%s: %s leads to revision %s, which does not look after this configuration: nobody renews its CA; %s",
 				n.who(), c, other, s.askedFor(ctx, n)).meaning("Nothing is broken by that yet.")
 			orphaned = &r
 		}
