@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
 	"holdfast.dev/holdfast/injectors"
 	"holdfast.dev/holdfast/report"
 )
@@ -49,7 +51,8 @@ func callOrder() Probe {
 				problems = append(problems, name+" is not called again after the injectors")
 			}
 			if len(problems) > 0 {
-				return warn("Apply the manifests again under a name that sorts first, such as 0-holdfast, with reinvocationPolicy: IfNeeded.", "%s", strings.Join(problems, "; "))
+				return warn(s.orderFix(ctx, len(before) > 0, !hooks[self].Reinvoked), "%s", strings.Join(problems, "; ")).
+					meaning("Pods start, and are judged; what can still be put right is, and the rest is refused or recorded.")
 			}
 			if len(after) == 0 {
 				return passed("%s; no known injector is registered", name)
@@ -57,4 +60,30 @@ func callOrder() Probe {
 			return passed("%s before %s", name, list(after))
 		},
 	}
+}
+
+// orderFix puts right when we are called.
+func (s *Subject) orderFix(ctx context.Context, late, once bool) string {
+	entries, err := s.ourEntries(ctx)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	mutating := slices.DeleteFunc(entries, func(e *Entry) bool { return !e.Mutating || e.Probe() })
+	if once {
+		lines = append(lines, patchEach(mutating, func(e *Entry) []op {
+			if e.Reinvocation == admissionregistrationv1.IfNeededReinvocationPolicy {
+				return nil
+			}
+			return []op{{"add", "/reinvocationPolicy", "IfNeeded"}}
+		}))
+	}
+	if late {
+		lines = append(lines, "It can wait until the morning: the mutating configuration needs a name that sorts before all of these, and a configuration cannot be renamed. "+
+			"Change it in what it was installed from, together with the right to patch it (ClusterRole), then delete the one of the old name.")
+	}
+	if len(mutating) > 0 {
+		lines = append(lines, kept(mutating[0].Labels, mutating[0].Annotations))
+	}
+	return steps(lines...)
 }

@@ -413,7 +413,7 @@ func newCase(t *testing.T, parts map[string]string, ours, other *signer) *Subjec
 		s.About = &Object{Name: f.About}
 	}
 	for code, state := range f.Needed {
-		s.needed[code] = &Line{Code: code, State: state, Fix: "(the fix of " + code + ")"}
+		s.needed[code] = &Line{Code: code, State: state, Fix: "The fix of " + code + "."}
 	}
 	s.Client, s.Dynamic = f.clients(t, objects)
 	s.Dial = f.dialer(t, served, other)

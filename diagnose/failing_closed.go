@@ -3,8 +3,10 @@ package diagnose
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -17,8 +19,9 @@ func failingClosed() Probe {
 			Code: "HF217", Name: "failing-closed", Severity: report.Error,
 			Title: "the cluster does not stand still while Holdfast does",
 			Why:   "With failurePolicy Fail no pod is created while Holdfast cannot be called. If that holds for the namespaces that the cluster itself lives in, or for Holdfast's own, nothing can be started again, Holdfast included; with a single replica, or without a disruption budget, every drain of a node stops the cluster.",
-			Fix:   "Set failurePolicy: Ignore, or leave kube-system and Holdfast's namespace out by namespaceSelector and run two replicas with a PodDisruptionBudget.",
+			Fix:   "Set failurePolicy: Ignore, or leave kube-system and Holdfast's namespace out by namespaceSelector, and run two replicas with a PodDisruptionBudget.",
 		},
+		harm:  dependsOnCase,
 		Needs: []string{"HF206"},
 		ask: func(ctx context.Context, s *Subject) Result {
 			entries, err := s.ourEntries(ctx)
@@ -38,17 +41,41 @@ func failingClosed() Probe {
 			if err != nil {
 				return cannot(err)
 			}
-			for _, e := range closed {
-				for i := range namespaces {
-					n := &namespaces[i]
-					if vital := n.Name == s.Own.Namespace || n.Name == metav1.NamespaceSystem; vital && e.SeesNamespace(n.Labels) {
-						return failed("Leave "+n.Name+" out: kubectl edit "+e.Where(), "%s (%s) has failurePolicy Fail and sees namespace %s: nothing there starts while Holdfast cannot be called", e.Where(), e.Name, n.Name)
-					}
-				}
+			if r := s.vital(entries, closed, namespaces); r != nil {
+				return *r
 			}
 			return s.steady(ctx, closed)
 		},
 	}
+}
+
+// vital looks for entries that fail closed where the cluster itself lives, or we do; nil where there are none.
+func (s *Subject) vital(entries, closed []*Entry, namespaces []corev1.Namespace) *Result {
+	sees := map[*Entry][]string{}
+	for _, e := range entries {
+		for i := range namespaces {
+			if n := &namespaces[i]; !e.Probe() && (n.Name == s.Own.Namespace || n.Name == metav1.NamespaceSystem) && e.SeesNamespace(n.Labels) {
+				sees[e] = append(sees[e], n.Name)
+			}
+		}
+	}
+	bad := slices.DeleteFunc(slices.Clone(closed), func(e *Entry) bool { return len(sees[e]) == 0 })
+	if len(bad) == 0 {
+		return nil
+	}
+	// Those that fail open too: both configurations are to see the same.
+	leaveOut := patchEach(entries, func(e *Entry) []op {
+		if len(sees[e]) == 0 {
+			return nil
+		}
+		return leave(e.NamespaceSelector, sees[e])
+	})
+	e := bad[0]
+	r := failed(steps("Leave out what has to start without Holdfast:", leaveOut,
+		"Or have pods start everywhere without Holdfast while it cannot be called:", failOpen(closed), kept(e.Labels, e.Annotations)),
+		"%s (%s) has failurePolicy Fail and sees namespace %s: nothing there starts while Holdfast cannot be called%s",
+		e.Where(), e.Name, strings.Join(sees[e], " and namespace "), besides(len(bad), "entry", "entries")).meaning(notYet)
+	return &r
 }
 
 // steady tells whether there are enough of us to fail closed.
@@ -60,9 +87,10 @@ func (s *Subject) steady(ctx context.Context, closed []*Entry) Result {
 	if d == nil {
 		return unknown("", "%s has failurePolicy Fail; no Deployment of Holdfast is found in %s to look at", closed[0].Where(), s.Own.Namespace)
 	}
-	var problems []string
+	var problems, lines []string
 	if replicas := d.Spec.Replicas; replicas == nil || *replicas < 2 {
 		problems = append(problems, fmt.Sprintf("Deployment %s has %s", d.Name, plural(int(value32(replicas)), "replica")))
+		lines = append(lines, s.kubectl()+" scale deploy/"+d.Name+" --replicas=2")
 	}
 	budgets, err := s.Client.PolicyV1().PodDisruptionBudgets(s.Own.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -75,10 +103,14 @@ func (s *Subject) steady(ctx context.Context, closed []*Entry) Result {
 	}
 	if !budget {
 		problems = append(problems, "no PodDisruptionBudget selects its pods")
+		lines = append(lines, create(map[string]any{
+			"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": map[string]any{"name": d.Name, "namespace": s.Own.Namespace},
+			"spec": map[string]any{"maxUnavailable": 1, "selector": d.Spec.Selector},
+		}))
 	}
 	if len(problems) > 0 {
-		return warn("kubectl -n "+s.Own.Namespace+" scale deploy/"+d.Name+" --replicas=2, and apply the PodDisruptionBudget of the manifests; or set failurePolicy: Ignore.",
-			"%s has failurePolicy Fail, and %s", closed[0].Where(), strings.Join(problems, ", "))
+		lines = append(lines, "Or have pods start without Holdfast while it cannot be called:", failOpen(closed), kept(d.Labels, d.Annotations))
+		return warn(steps(lines...), "%s has failurePolicy Fail, and %s", closed[0].Where(), strings.Join(problems, ", ")).meaning(notYet)
 	}
 	return passed("failurePolicy is Fail, outside of %s and %s; there are %d replicas and a disruption budget", metav1.NamespaceSystem, s.Own.Namespace, value32(d.Spec.Replicas))
 }

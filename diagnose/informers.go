@@ -14,13 +14,15 @@ func informers() Probe {
 			Why:   "Holdfast judges from what it has read of the cluster. What it waits for, or is not given, is unknown: it predicts less, and refuses nothing on that account.",
 			Fix:   "The message names what is not read. Look at the server's log, and at how the API server does.",
 		},
+		harm:   dependsOnCase,
 		Needs:  []string{"HF218"},
 		Inside: true,
-		ask: func(_ context.Context, s *Subject) Result {
+		ask: func(ctx context.Context, s *Subject) Result {
 			waiting, missing := s.Server.Unread()
 			switch {
 			case len(waiting) > 0:
-				return failed(logsOf(s), "not read yet: %s", list(waiting))
+				return failed(steps("It goes on trying by itself; its log says what the API server answers:", s.logs(), "If the log says nothing of it, new pods read everything again:", s.restart(ctx)),
+					"not read yet: %s", list(waiting)).meaning("Pods start; what is not read is unknown to Holdfast, which foretells less and refuses nothing on that account.")
 			case len(missing) > 0:
 				return passed("everything but %s", list(missing))
 			}

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -133,10 +134,10 @@ func indent(b *strings.Builder, by, line string) {
 	}
 }
 
-// Summary is the report in one line, the first failure by name: it is the cause of what was skipped.
+// Summary is the report in one line, the worst first, and the first failure by name: it is the cause of what was skipped.
 func (r *Report) Summary() string {
 	var counts []string
-	for _, s := range States() {
+	for _, s := range slices.Backward(States()) {
 		if n := r.Counts[s]; n > 0 {
 			counts = append(counts, fmt.Sprintf("%d %s", n, strings.ReplaceAll(string(s), "-", " ")))
 		}

@@ -48,7 +48,7 @@ Three
 -----
 - not applicable: there is nothing to ask about
 
-1 passed, 3 not applicable, 1 skipped, 1 unknown, 1 warning, 1 failed (1.2 s)
+1 failed, 1 warning, 1 unknown, 1 skipped, 3 not applicable, 1 passed (1.2 s)
 The cause: HF202 b; holdfast explain HF202 says more. Once it is mended, ask again.
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {

@@ -36,7 +36,7 @@ func reached() Probe {
 			}
 			for _, name := range []string{config.ProbeMutate, config.ProbeValidate} {
 				if find(entries, name) == nil {
-					return unknown("Apply the manifests of this version of Holdfast again.", "no webhook configuration has the entry %s", name)
+					return unknown(s.writeAgain(ctx), "no webhook configuration has the entry %s", name).meaning(noPod)
 				}
 			}
 			if s.Try == nil {
@@ -66,7 +66,7 @@ func (s *Subject) reach(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judgeAnswer(nonce, back, warnings), nil
+	return s.judgeAnswer(ctx, nonce, back, warnings), nil
 }
 
 // stale tells whether an error is that of a connection which the API server had kept and which has since ended: what a new
@@ -81,11 +81,10 @@ func stale(text string) bool {
 }
 
 // judgeAnswer looks for the nonce in what came back.
-func judgeAnswer(nonce string, back *corev1.ConfigMap, warnings []string) Result {
-	again := "kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o yaml, and compare with the manifests."
+func (s *Subject) judgeAnswer(ctx context.Context, nonce string, back *corev1.ConfigMap, warnings []string) Result {
 	answer, replica, _ := strings.Cut(back.Annotations[config.ProbeAnswerAnnotation], " ")
 	if answer != nonce {
-		return failed(again, "the object was admitted without the mark of %s: the API server did not call it, or somebody removed the mark", config.ProbeMutate)
+		return failed(s.unasked(ctx), "the object was admitted without the mark of %s: the API server did not call it, or somebody removed the mark", config.ProbeMutate)
 	}
 	for _, w := range warnings {
 		if rest, ok := strings.CutPrefix(w, config.ProbeWarning); ok {
@@ -97,8 +96,27 @@ func judgeAnswer(nonce string, back *corev1.ConfigMap, warnings []string) Result
 			}
 		}
 	}
-	return failed(again, "the object was admitted without the warning of %s: the API server did not call it", config.ProbeValidate)
+	return failed(s.unasked(ctx), "the object was admitted without the warning of %s: the API server did not call it", config.ProbeValidate)
 }
+
+// unasked is for entries that are there, and that the API server did not call.
+func (s *Subject) unasked(ctx context.Context) string {
+	entries, _ := s.ourEntries(ctx)
+	var ignore []*Entry
+	for _, e := range entries {
+		if e.Probe() && !e.Fails() {
+			ignore = append(ignore, e)
+		}
+	}
+	if len(ignore) > 0 { // an error is swallowed
+		return steps("Have the API server say why: these entries are to fail closed, for the probe's own objects alone:", patchEntries(ignore, op{"add", "/failurePolicy", "Fail"}),
+			s.askAgain(ctx))
+	}
+	return steps("An API server learns of a change within seconds; ask again:", s.askAgain(ctx), "If it stays so, write the entries as they are shipped:", s.writeAgain(ctx))
+}
+
+// askAgain runs the probes once more.
+func (s *Subject) askAgain(ctx context.Context) string { return s.holdfast(ctx, "diagnose") }
 
 // unreached says what an error of the API server means.
 func (s *Subject) unreached(ctx context.Context, entries []*Entry, err error, took time.Duration) Result {
@@ -109,32 +127,106 @@ func (s *Subject) unreached(ctx context.Context, entries []*Entry, err error, to
 	}
 	switch {
 	case !strings.Contains(text, `"`+entry+`"`) && strings.Contains(text, "webhook \""):
-		return unknown("Look at the webhook that the message names.", "another webhook keeps the probe's ConfigMap out, so that nothing can be told about ours: %s", text)
+		return s.anotherWebhook(ctx, text)
 	case !strings.Contains(text, `"`+entry+`"`) && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)):
-		return unknown("Grant the right to create configmaps in namespace "+s.Own.Namespace+".", "a right is missing: %s", text)
+		return unknown(s.grantTry(ctx), "a right is missing: %s", text)
 	case !strings.Contains(text, `"`+entry+`"`):
 		return unknown("", "the probe's ConfigMap was not admitted: %s", text)
 	}
 	cause, fix := s.explain(ctx, entries, text)
-	fix += emergency(entries)
+	if open := failOpen(entries); open != "" {
+		fix = steps(fix, "If pods must start meanwhile, have them start without Holdfast:", open)
+	}
 	if took >= time.Second {
 		cause += fmt.Sprintf(" (%s)", round(took))
 	}
-	return failed(fix, "%s. The API server says: %s", cause, text)
+	r := failed(fix, "%s. The API server says: %s", cause, text)
+	if wait := waits(entries); timedOut(text) && wait > 0 {
+		r.Effect = "Meanwhile pods start as if Holdfast were not there, each " + round(wait) + " later (failurePolicy Ignore)."
+	}
+	return r
 }
 
-// emergency is the line for those whose pods are not created meanwhile.
-func emergency(entries []*Entry) string {
-	var closed []string
-	for _, e := range entries {
-		if !e.Probe() && e.Fails() && !slices.Contains(closed, e.Where()) {
-			closed = append(closed, e.Where())
+// timedOut tells whether an error is that of a call without an answer.
+func timedOut(text string) bool {
+	for _, words := range []string{"context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled"} {
+		if strings.Contains(text, words) {
+			return true
 		}
 	}
-	if len(closed) == 0 {
-		return ""
+	return false
+}
+
+// waits is how long the API server waits for us, in vain, until it creates a pod all the same; 0 where it does not create it.
+func waits(entries []*Entry) time.Duration {
+	var all time.Duration
+	for _, e := range entries {
+		switch {
+		case e.Probe() || !e.Creates("pods"):
+		case e.Fails():
+			return 0
+		case e.TimeoutSeconds == nil:
+			all += 10 * time.Second // the API server's default
+		default:
+			all += time.Duration(*e.TimeoutSeconds) * time.Second
+		}
 	}
-	return "\nUntil then no pod is created that Holdfast should see (failurePolicy Fail). In an emergency: kubectl delete " + strings.Join(closed, " ")
+	return all
+}
+
+// grantTry is how whoever asked is given the right to try.
+func (s *Subject) grantTry(ctx context.Context) string {
+	if s.Server == nil {
+		return steps("Ask from inside, where the right is:", s.inside(ctx, "diagnose"), "Or as somebody who may create configmaps in namespace "+s.Own.Namespace+".")
+	}
+	return "HF218 says how it is given."
+}
+
+// anotherWebhook is for an answer that some other webhook gave.
+func (s *Subject) anotherWebhook(ctx context.Context, text string) Result {
+	_, rest, _ := strings.Cut(text, "webhook \"")
+	name, _, _ := strings.Cut(rest, "\"")
+	all, _ := s.Entries(ctx)
+	at := slices.IndexFunc(all, func(e *Entry) bool { return e.Name == name })
+	if at < 0 {
+		return unknown(steps("Find the configuration that has it:", "kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o custom-columns='KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'"),
+			"another webhook keeps the probe's ConfigMap out, so that nothing can be told about ours: %s", text)
+	}
+	e := all[at]
+	who := ""
+	if k := keeperOf(e.Labels, e.Annotations); k != nil {
+		who = " (" + k.who + ")"
+	}
+	to := "a URL"
+	lines := []string{"It is not Holdfast's: tell those whose it is" + who + ". What it is, and what it calls:", "kubectl get " + e.Where() + " -o yaml"}
+	if service := e.ClientConfig.Service; service != nil {
+		to = "Service " + service.Namespace + "/" + service.Name
+		lines = append(lines, "kubectl -n "+service.Namespace+" get pods,endpointslices -o wide")
+	} else if e.ClientConfig.URL != nil {
+		to = *e.ClientConfig.URL
+	}
+	if !strings.Contains(text, "failed calling webhook") { // it was called, and says no
+		return unknown(steps("Have that policy let ConfigMaps with the label "+config.ProbeLabel+"="+config.ProbeLabelValue+" pass in namespace "+s.Own.Namespace+"; it is in:", "kubectl get "+e.Where()+" -o yaml"),
+			"%s (entry %s) turns the probe's ConfigMap away, so that nothing can be told about ours: %s", e.Where(), e.Name, text).meaning(noPod)
+	}
+	if e.Fails() {
+		lines = append(lines, "If those are asleep and the cluster must go on, have it let everything pass that it cannot judge:", e.patch(op{"replace", "/failurePolicy", "Ignore"}))
+	}
+	return unknown(steps(lines...), "%s (entry %s, calling %s) keeps the probe's ConfigMap out, so that nothing can be told about ours: %s", e.Where(), e.Name, to, text).
+		meaning(refusedToo(e, s.Own.Namespace))
+}
+
+// refusedToo says what else an entry of somebody else's refuses, by its selectors.
+func refusedToo(e *Entry, namespace string) string {
+	where := "in other namespaces too, as far as its selector goes"
+	if one := e.NamespaceSelector; one != nil && one.MatchLabels[corev1.LabelMetadataName] == namespace {
+		where = "in this namespace alone"
+	}
+	pods := "ConfigMaps are refused"
+	if e.Creates("pods") {
+		pods = "ConfigMaps and pods are refused"
+	}
+	return "This is a greater fire than Holdfast's: " + pods + ", " + where + "."
 }
 
 // explain names the cause that the words of an error stand for (client-go and net/http at Go 1.26, k8s.io/apiserver at 1.36).
@@ -152,51 +244,31 @@ func (s *Subject) explain(ctx context.Context, entries []*Entry, text string) (c
 	if byURL(entries) {
 		called = "the URL"
 	}
-	restart := "kubectl -n " + s.Own.Namespace + " get pods; " + logsOf(s)
 	switch {
 	case has("tunnel-uds", "konnectivity"):
-		return "the tunnel between the control plane and the nodes is broken", "kubectl -n kube-system logs -l k8s-app=konnectivity-agent --tail=20; kubectl -n kube-system rollout restart deploy/konnectivity-agent"
+		return "the tunnel between the control plane and the nodes is broken", steps("Start its agents anew:", restartTunnel,
+			"If that does not help, see what they say:", "kubectl -n kube-system logs deploy/konnectivity-agent --tail=20")
 	case has("Address is not allowed"):
-		return "the control plane cannot reach pods on an overlay network", "Run Holdfast with hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet and a --webhook-port that is free on the nodes."
-	case has("context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled", "no route to host"):
+		return "the control plane cannot reach pods on an overlay network", s.hostNetwork(ctx)
+	case timedOut(text), has("no route to host"):
 		return s.blocked(ctx, called, port)
 	case has("connection refused"):
-		return "nothing listens at " + called + ", or a firewall rejects the connection", restart
+		return s.rejected(ctx, called, port)
 	case stale(text):
-		return s.cutOff(called), restart
+		return s.cutOff(ctx, called)
 	case has("no endpoints available"):
-		return "the Service has no ready endpoint", "kubectl -n " + s.Own.Namespace + " get pods,endpointslices"
+		return "the Service has no ready endpoint", steps("It had one a moment ago, as HF211 says; see what its pods do:", s.kubectl()+" get pods,endpointslices -o wide", s.logs(),
+			"If they come and go, start them anew:", s.restart(ctx))
 	case has("x509:", "tls:"):
-		return "the API server does not accept the certificate", "kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o yaml | grep caBundle; holdfast explain HF209"
+		return "the API server does not accept the certificate", steps("HF203 and HF209 say what is wrong with it where they fail. If both pass, this API server has not read the CA yet; ask again:", s.askAgain(ctx),
+			"If it stays so, a proxy ends TLS in between: start the pods anew, and look whether somebody has put one in:", s.restart(ctx), s.kubectl()+" get pods -o wide")
 	case has("no such host"):
-		return "the API server cannot resolve the name", "Look at the DNS of the control plane's machines."
+		return "the API server cannot resolve the name", s.unresolved(ctx, entries)
 	case has("proxyconnect", "Proxy"):
-		return "the API server goes through a proxy", "Add .svc and the Service network to NO_PROXY of the API server."
+		return "the API server goes through a proxy", "Add .svc and the Service network to NO_PROXY in the environment of the API server, on the machines of the control plane: no command of kubectl's does that."
 	case has("not found", "404", "could not find the requested resource"):
-		return "what answers does not know the path", "Look whether another version of Holdfast runs: kubectl -n " + s.Own.Namespace + " get pods -o wide"
+		return "what answers does not know the path", steps("A pod of another version answers, until the rollout is over; have all be of one:", s.kubectl()+" rollout status "+s.deploymentName(ctx)+" --timeout=60s", s.restart(ctx),
+			"If it stays so, see which images run:", s.kubectl()+" get pods -o custom-columns='NAME:.metadata.name,IMAGE:.spec.containers[*].image'")
 	}
-	return "the call failed", restart
-}
-
-// blocked is for calls that got no answer at all.
-func (s *Subject) blocked(ctx context.Context, called string, port int) (cause, fix string) {
-	cause = "the control plane gets no answer from " + called
-	if l := s.needed["HF212"]; l != nil && l.State == Warning {
-		return cause + ", which a network policy may have closed (HF212)", l.Fix
-	}
-	looking, cancel := context.WithTimeout(ctx, lookUp)
-	defer cancel()
-	cause += ": something in between drops it, or the server hangs"
-	if l := s.needed["HF214"]; l != nil && l.State == Passed {
-		cause = "the control plane gets no answer from " + called + ", other pods do: a firewall between the control plane and the nodes drops it"
-	}
-	return cause, OpenPort(s.Platform(looking), port, "Holdfast's")
-}
-
-// cutOff is for connections that ended before an answer.
-func (s *Subject) cutOff(called string) string {
-	if l := s.needed["HF213"]; l != nil && l.State == Warning {
-		return "what stands at " + called + " ends the connection: a mesh's proxy is in front of it (HF213)"
-	}
-	return "what stands at " + called + " ends the connection: a proxy in front of it, or a server that is going away"
+	return "the call failed", steps("See what the servers say of it, and start them anew:", s.logs(), s.restart(ctx))
 }

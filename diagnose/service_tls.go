@@ -27,7 +27,7 @@ func serviceTLS() Probe {
 			Why:   "Another pod of the cluster connects to the endpoints of the Service as the API server does, and gets no answer, or one with a certificate that the webhook configurations do not trust: something else listens there, a replica serves an old certificate, or a proxy ends TLS in between.",
 			Fix:   "Have the Deployment make another pod in the place of one that serves another certificate, or hangs; take away what is not Holdfast's: a pod with its labels, an EndpointSlice that somebody has written by hand.",
 		},
-		Needs:  []string{"HF201", "HF203", "HF209", "HF211"},
+		Needs:  []string{"HF201", "HF203", "HF209", "HF211", "HF212"},
 		Inside: true,
 		ask: func(ctx context.Context, s *Subject) Result {
 			if l := s.needed["HF211"]; l != nil && l.State == NotApplicable {
@@ -90,7 +90,7 @@ func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) 
 	}
 	switch {
 	case err != nil && (ctx.Err() != nil || dialTimedOut(err)):
-		return "gives no answer"
+		return silent
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refuses the connection"
 	case err != nil:

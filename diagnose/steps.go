@@ -60,16 +60,26 @@ func (s *Subject) restart(ctx context.Context) string {
 	return s.kubectl() + " rollout restart " + s.deploymentName(ctx)
 }
 
-// dead is what to look at where no server answers at all.
-func (s *Subject) dead(ctx context.Context) string {
-	d := s.deploymentName(ctx)
-	return steps("Look at the pods, and at what the one that ended has said last:",
-		s.kubectl()+" get pods -o wide",
-		s.kubectl()+" logs "+d+" --tail=50",
-		"If it has been restarted, the log of the run before has the reason:",
-		s.kubectl()+" logs "+d+" --previous --tail=50",
-		"If it says nothing, start it anew:",
-		s.restart(ctx))
+// down is the answer where no server of ours answers at all: what is known of its pods, and what to do about them.
+func (s *Subject) down(ctx context.Context, err error) Result {
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	const nobody = "no server of Holdfast's runs"
+	if ready, waiting, unlisted := s.endpoints(ctx); unlisted == nil && len(ready) == 0 {
+		r := s.noEndpoints(ctx, waiting)
+		return failed(r.Fix, "%s: %s", nobody, r.Message)
+	}
+	pods, _ := s.pods(ctx)
+	for i := range pods {
+		if why := notReady(&pods[i]); why != "" {
+			return failed(s.unready(ctx, &pods[i]), "%s: pod %s %s", nobody, pods[i].Name, why)
+		}
+	}
+	log := ourName + ".log"
+	return failed(steps("Start it anew; what it has said stays here:", s.kubectl()+" logs -l "+nameLabel+"="+ourName+" --tail=-1 --prefix > "+log, s.restart(ctx),
+		"If it does not stay, the log of the run before has the reason:", s.kubectl()+" logs -l "+nameLabel+"="+ourName+" --tail=50 --prefix --previous", s.kubectl()+" get pods -o wide",
+		"If it came with a new version or configuration, go back:", s.kubectl()+" rollout undo "+s.deploymentName(ctx)),
+		"%s, although its endpoints are listed as ready: nothing listens at the port of its report: %v", nobody, err)
 }
 
 // op is one operation of a JSON patch.

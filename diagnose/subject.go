@@ -113,7 +113,7 @@ func (s *Subject) noServer(ctx context.Context, err error) Result {
 	if unread == nil && unlisted == nil && service != nil && !running {
 		return s.noEndpoints(ctx, nil)
 	}
-	return failed(s.dead(ctx), "no server runs there, nothing listens at the port of its report either: %v", err)
+	return s.down(ctx, err)
 }
 
 // elsewise is the server's answer where whoever asks may not look: the server may.
