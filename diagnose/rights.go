@@ -18,13 +18,14 @@ func rights() Probe {
 			Code: "HF218", Name: "rights", Severity: report.Error,
 			Title: "RBAC allows the server what it does",
 			Why:   "A Role or a binding is missing or has been cut down. What may not be read is unknown to Holdfast: predictions get weaker, exemptions cannot be worked out, its certificate cannot be kept, or these probes cannot be asked.",
-			Fix:   "Apply the RBAC of the manifests again. Meshes outside of istio-system need a Role like the one in manifests/components.",
+			Fix:   "Give back what is missing: kubectl auth reconcile adds to what is there. Meshes outside of istio-system need a Role like the one in manifests/components.",
 		},
+		harm:   dependsOnCase,
 		Needs:  []string{apiServerCode},
 		Inside: true,
 		ask: func(ctx context.Context, s *Subject) Result {
 			wanted := s.rights(ctx)
-			var missing, blunt []string
+			var missing []right
 			for i := range wanted {
 				w := &wanted[i]
 				review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &w.ResourceAttributes}}
@@ -32,29 +33,33 @@ func rights() Probe {
 				if err != nil {
 					return cannot(fmt.Errorf("ask what we may do: %w", err))
 				}
-				switch {
-				case answer.Status.Allowed:
-				case w.why == ofMesh:
-					blunt = append(blunt, w.String())
-				default:
-					missing = append(missing, w.String())
+				if !answer.Status.Allowed {
+					missing = append(missing, *w)
 				}
 			}
-			if len(missing) == 0 && len(blunt) > 0 {
-				return warn("Add the component of the mesh on top of the layer that sets the namespace (manifests/components), and apply again.",
-					"what a mesh will do to a pod is not foretold, %s missing: %s", plural(len(blunt), "right"), strings.Join(blunt, "; "))
-			}
-			missing = append(missing, blunt...)
 			if len(missing) > 0 {
-				return failed("Apply the RBAC of the manifests again (manifests/base/rbac.yaml).", "%s missing: %s", plural(len(missing), "right"), strings.Join(missing, "; "))
+				what := make([]string, len(missing))
+				for i := range missing {
+					what[i] = missing[i].String()
+				}
+				fix := s.grant(ctx, missing)
+				if !slices.ContainsFunc(missing, func(r right) bool { return r.why != ofMesh }) {
+					return warn(fix, "what a mesh will do to a pod is not foretold, %s missing: %s", plural(len(missing), "right"), strings.Join(what, "; ")).meaning(lack(missing))
+				}
+				return failed(fix, "%s missing: %s", plural(len(missing), "right"), strings.Join(what, "; ")).meaning(lack(missing))
 			}
 			return passed("%d rights", len(wanted))
 		},
 	}
 }
 
-// What the rights are for without which Holdfast foretells less.
-const ofMesh = "settings of the mesh"
+// What rights are for: for settings of a mesh, without which Holdfast foretells less; for these probes; and for its certificate.
+const (
+	ofMesh        = "settings of the mesh"
+	ofDiagnosis   = "diagnosis"
+	ofCertificate = "certificate"
+	ofCA          = "its CA"
+)
 
 // ofManaged is what a right is for that matters where Google manages the mesh, and nowhere else.
 const ofManaged = "the managed control plane"
@@ -91,7 +96,7 @@ func (s *Subject) rights(ctx context.Context) []right {
 			}})
 		}
 	}
-	const admission, own = "admissionregistration.k8s.io", "diagnosis"
+	const admission, own = "admissionregistration.k8s.io", ofDiagnosis
 	add("modes", "", "namespaces", "", "", "get", "list", "watch")
 	add("exemptions", "", "services", "", "", "list", "watch")
 	add("kubelet versions", "", "nodes", "", "", "list", "watch")
@@ -109,11 +114,11 @@ func (s *Subject) rights(ctx context.Context) []right {
 	}
 	if s.Server.CertDir == "" {
 		if s.Server.Secret != "" {
-			add("certificate", "", "secrets", s.Own.Namespace, s.Server.Secret, "get", "list", "watch", "update")
+			add(ofCertificate, "", "secrets", s.Own.Namespace, s.Server.Secret, "get", "list", "watch", "update")
 		}
 		entries, _ := s.ourEntries(ctx)
 		for _, e := range entries {
-			r := right{why: "its CA", ResourceAttributes: authorizationv1.ResourceAttributes{
+			r := right{why: ofCA, ResourceAttributes: authorizationv1.ResourceAttributes{
 				Verb: "patch", Group: admission, Resource: strings.ToLower(e.Kind()) + "s", Name: e.Configuration,
 			}}
 			if e.ClientConfig.Service != nil && !slices.Contains(out, r) {
