@@ -222,7 +222,7 @@ func askCase(t *testing.T, p *Probe, file, kind string) {
 			got += "    " + part + "\n"
 		}
 	}
-	// checkFix(t, &r)
+	checkFix(t, &r)
 	if s.Server != nil && s.Server.CertDir != "" {
 		got = strings.ReplaceAll(got, s.Server.CertDir, "DIR")
 	}
