@@ -56,6 +56,11 @@ func injects(ctx context.Context, s *Subject, n *neighbour) Result {
 	if sample == nil {
 		return notApplicable("it selects no namespace of the cluster")
 	}
+	return s.try(ctx, n, sample)
+}
+
+// try creates the pod as a dry run, a few at once, and judges what came of it.
+func (s *Subject) try(ctx context.Context, n *neighbour, sample *sample) Result {
 	select {
 	case n.all.tries <- struct{}{}:
 		defer func() { <-n.all.tries }()
