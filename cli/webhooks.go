@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,19 +21,23 @@ type webhooksFlags struct {
 	optIn              bool
 }
 
+// The kinds, to print one of them alone.
+const mutatingOnly, validatingOnly = "mutating", "validating"
+
 func newWebhooks() *cobra.Command {
 	f := &webhooksFlags{}
 	c := &cobra.Command{
-		Use:   "webhooks",
+		Use:   "webhooks [mutating|validating]",
 		Short: "Prints the webhook configurations of an installation, to apply them again",
 		Long: `Prints the two webhook configurations as this version ships them, for the installation in the cluster: with its namespace, Service and
 prefix, and what the configuration that is still there says (which namespaces it sees, failurePolicy, whose CA). It is what to apply
 where one of them was deleted or spoilt, and the manifests are not at hand. It changes nothing.`,
-		Example: `  holdfast webhooks | kubectl apply -f -
+		Example: `  holdfast webhooks mutating | kubectl apply -f -
   holdfast webhooks | kubectl diff -f -
   kubectl -n holdfast-system exec deploy/holdfast -- /holdfast webhooks | kubectl apply -f -`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
+		ValidArgs: []string{mutatingOnly, validatingOnly},
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		RunE:      func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account")
@@ -42,7 +47,7 @@ where one of them was deleted or spoilt, and the manifests are not at hand. It c
 	return c
 }
 
-func (f *webhooksFlags) run(c *cobra.Command) error {
+func (f *webhooksFlags) run(c *cobra.Command, only []string) error {
 	cluster, err := clusterConfig(f.kubeconfig)
 	if err != nil {
 		return err
@@ -72,7 +77,14 @@ func (f *webhooksFlags) run(c *cobra.Command) error {
 	}
 	m.APIVersion, m.Kind = admissionregistrationv1.SchemeGroupVersion.String(), "MutatingWebhookConfiguration"
 	v.APIVersion, v.Kind = admissionregistrationv1.SchemeGroupVersion.String(), "ValidatingWebhookConfiguration"
-	for k, object := range []any{m, v} {
+	objects := []any{m, v}
+	switch {
+	case slices.Contains(only, mutatingOnly):
+		objects = objects[:1]
+	case slices.Contains(only, validatingOnly):
+		objects = objects[1:]
+	}
+	for k, object := range objects {
 		text, err := yaml.Marshal(object)
 		if err != nil {
 			return fmt.Errorf("print a webhook configuration: %w", err)

@@ -31,7 +31,7 @@ func paths() Probe {
 			}
 			for _, name := range []string{config.ProbeMutate, config.ProbeValidate} {
 				if find(entries, name) == nil {
-					return warn(s.writeAgain(ctx), "no configuration has the entry %s: whether the API server reaches us cannot be tried", name).meaning(noPod)
+					return warn(s.writeAgain(ctx, kindOf(name)), "no configuration has the entry %s: whether the API server reaches us cannot be tried", name).meaning(noPod)
 				}
 			}
 			return passed("%d entries", len(entries))
@@ -73,6 +73,14 @@ func wantedPath(e *Entry) string {
 		return MutatePath
 	}
 	return ValidatePath
+}
+
+// kindOf is the kind of configuration that an entry for the probe is in.
+func kindOf(name string) string {
+	if name == config.ProbeMutate {
+		return mutatingKind
+	}
+	return validatingKind
 }
 
 // find returns the entry of that name, nil where there is none.

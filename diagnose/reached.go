@@ -36,7 +36,7 @@ func reached() Probe {
 			}
 			for _, name := range []string{config.ProbeMutate, config.ProbeValidate} {
 				if find(entries, name) == nil {
-					return unknown(s.writeAgain(ctx), "no webhook configuration has the entry %s", name).meaning(noPod)
+					return unknown(s.writeAgain(ctx, kindOf(name)), "no webhook configuration has the entry %s", name).meaning(noPod)
 				}
 			}
 			if s.Try == nil {
@@ -112,7 +112,7 @@ func (s *Subject) unasked(ctx context.Context) string {
 		return steps("Have the API server say why: these entries are to fail closed, for the probe's own objects alone:", patchEntries(ignore, op{"add", "/failurePolicy", "Fail"}),
 			s.askAgain(ctx))
 	}
-	return steps("An API server learns of a change within seconds; ask again:", s.askAgain(ctx), "If it stays so, write the entries as they are shipped:", s.writeAgain(ctx))
+	return steps("An API server learns of a change within seconds; ask again:", s.askAgain(ctx), "If it stays so, write the entries as they are shipped:", s.writeAgain(ctx, ""))
 }
 
 // askAgain runs the probes once more.

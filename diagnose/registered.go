@@ -38,23 +38,23 @@ func registered() Probe {
 
 // registeredAs returns the configuration of a kind that calls us for new pods, else what is wrong.
 func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool) (name string, wrong Result) {
-	what, loss := "validating", "nothing is refused or recorded"
+	what, loss := validatingKind, "nothing is refused or recorded"
 	if mutating {
-		what, loss = "mutating", "nothing is put right"
+		what, loss = mutatingKind, "nothing is put right"
 	}
 	both := !slices.ContainsFunc(all, func(o *Entry) bool { return s.Ours(o) && o.Creates("pods") })
 	effect := unseenBy(mutating || both, !mutating || both)
 	if both && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Labels[nameLabel] == ourName }) {
-		return "", failed(s.writeAgain(ctx), "no webhook configuration calls Service %s/%s, neither a mutating nor a validating one", s.Own.Namespace, s.Own.Service)
+		return "", failed(s.writeAgain(ctx, ""), "no webhook configuration calls Service %s/%s, neither a mutating nor a validating one", s.Own.Namespace, s.Own.Service)
 	}
-	wrong = failed(s.writeAgain(ctx), "no %s webhook configuration calls Service %s/%s: %s", what, s.Own.Namespace, s.Own.Service, loss).meaning(effect)
+	wrong = failed(s.writeAgain(ctx, what), "no %s webhook configuration calls Service %s/%s: %s", what, s.Own.Namespace, s.Own.Service, loss).meaning(effect)
 	for _, e := range all {
 		switch {
 		case e.Mutating != mutating:
 		case s.Ours(e) && e.Creates("pods"):
 			return e.Where(), Result{}
 		case s.Ours(e) && !e.Probe():
-			wrong = failed(s.writeAgain(ctx), "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
+			wrong = failed(s.writeAgain(ctx, what), "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
 		case e.Labels[nameLabel] == ourName && e.ClientConfig.Service != nil && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Mutating == mutating && s.Ours(o) }):
 			return "", s.callsAnother(ctx, all, e, loss).meaning(effect)
 		}
@@ -93,7 +93,7 @@ func (s *Subject) callsAnother(ctx context.Context, all []*Entry, e *Entry, loss
 	case err == nil && service == nil:
 		what = ", which does not exist"
 	case err == nil && service.Labels[nameLabel] == ourName && e.Configuration != s.shippedAs(e.Mutating): // of another installation
-		return failed(s.writeAgain(ctx), "no configuration like %s calls Service %s/%s, that one belongs to another Holdfast, behind Service %s/%s: %s",
+		return failed(s.writeAgain(ctx, ""), "no configuration like %s calls Service %s/%s, that one belongs to another Holdfast, behind Service %s/%s: %s",
 			e.Where(), s.Own.Namespace, s.Own.Service, to.Namespace, to.Name, loss)
 	}
 	return failed(steps(patchEntries(there, op{"replace", "/clientConfig/service/namespace", s.Own.Namespace}, op{"replace", "/clientConfig/service/name", s.Own.Service}),

@@ -5,11 +5,18 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/manifests"
+)
+
+// The kinds of webhook configurations, as `holdfast webhooks` takes them.
+const (
+	mutatingKind   = "mutating"
+	validatingKind = "validating"
 )
 
 // Installation is what a webhook configuration of ours would have to be here, as far as those that are there tell: one that was
@@ -65,7 +72,9 @@ func bundleOfOurs(bundle []byte) bool {
 
 // writeAgain is how webhook configurations of ours are made again as this version ships them: by whoever keeps what is left of
 // the installation, else from the binary.
-func (s *Subject) writeAgain(ctx context.Context) string {
+//
+// which is one kind, or "" for both.
+func (s *Subject) writeAgain(ctx context.Context, which string) string {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
 	var keeper *keeper
@@ -79,7 +88,7 @@ func (s *Subject) writeAgain(ctx context.Context) string {
 	if d, err := s.deployment(ctx); err == nil && d != nil && keeper == nil {
 		keeper = keeperOf(d.Labels, d.Annotations)
 	}
-	ours := s.holdfast(ctx, "webhooks") + " | kubectl apply -f -"
+	ours := s.holdfast(ctx, strings.TrimSpace("webhooks "+which)) + " | kubectl apply -f -"
 	if keeper == nil {
 		return ours
 	}

@@ -82,9 +82,11 @@ type Server struct {
 func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	r, err := s.serverReport(ctx)
 	switch {
+	case err != nil && p.Code != listenerCode && nobody(err):
+		return Result{State: Skipped, Message: "skipped because " + listenerCode + " failed", cause: listenerCode}
 	case err != nil && p.Code != listenerCode:
 		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
-	case errors.Is(err, errNoPods), err != nil && strings.Contains(err.Error(), "connection refused"):
+	case err != nil && nobody(err):
 		return s.noServer(ctx, err)
 	case err != nil:
 		return unknown(steps("Ask from inside:", s.inside(ctx, "diagnose"),
@@ -103,6 +105,11 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 		return unknown("Ask again in some seconds.", "the server had not asked this: a moment ago %s failed there", l.Cause)
 	}
 	return l.result()
+}
+
+// nobody tells that there is no server whose report could be read.
+func nobody(err error) bool {
+	return errors.Is(err, errNoPods) || strings.Contains(err.Error(), "connection refused")
 }
 
 // noServer says why nobody answers where the server should.
