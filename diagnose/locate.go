@@ -118,7 +118,7 @@ func (s *Subject) ReportOfPods(ctx context.Context) (*Report, error) {
 			}
 		}
 		body, err := s.Client.CoreV1().Pods(s.Own.Namespace).ProxyGet("http", pods[i].Name, strconv.Itoa(int(port)), "/diagnosis", map[string]string{"fresh": ""}).DoRaw(ctx)
-		if err != nil {
+		if err = inItsWords(body, err); err != nil {
 			last = fmt.Errorf("ask pod %s: %w", pods[i].Name, err)
 			continue
 		}

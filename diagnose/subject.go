@@ -82,11 +82,11 @@ type Server struct {
 func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	r, err := s.serverReport(ctx)
 	switch {
-	case err != nil && p.Code != listenerCode && nobody(err):
+	case err != nil && p.Code != listenerCode && s.nobody(ctx, err):
 		return Result{State: Skipped, Message: "skipped because " + listenerCode + " failed", cause: listenerCode}
 	case err != nil && p.Code != listenerCode:
 		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
-	case err != nil && nobody(err):
+	case err != nil && s.nobody(ctx, err):
 		return s.noServer(ctx, err)
 	case err != nil:
 		return unknown(steps("Ask from inside:", s.inside(ctx, "diagnose"),
@@ -107,20 +107,33 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	return l.result()
 }
 
-// nobody tells that there is no server whose report could be read.
-func nobody(err error) bool {
-	return errors.Is(err, errNoPods) || strings.Contains(err.Error(), "connection refused")
+// nobody tells that there is no server whose report could be read. Where the API server passes it on, a connection that is refused
+// may be a firewall's doing: ready pods have answered their kubelets.
+func (s *Subject) nobody(ctx context.Context, err error) bool {
+	switch {
+	case errors.Is(err, errNoPods):
+		return true
+	case !strings.Contains(err.Error(), "connection refused"):
+		return false
+	case !s.ThroughAPI:
+		return true
+	}
+	pods, err := s.serverPods(ctx)
+	return err == nil && !running(pods)
+}
+
+func running(pods []corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(p corev1.Pod) bool { return notReady(&p) == "" })
 }
 
 // noServer says why nobody answers where the server should.
 func (s *Subject) noServer(ctx context.Context, err error) Result {
 	service, unread := s.Service(ctx, s.Own.Namespace, s.Own.Service)
 	pods, unlisted := s.pods(ctx)
-	running := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return notReady(&p) == "" })
-	if unread == nil && unlisted == nil && service != nil && !running {
+	if unread == nil && unlisted == nil && service != nil && !running(pods) {
 		return s.noEndpoints(ctx, nil)
 	}
-	return s.down(ctx, err)
+	return failed(s.dead(ctx), "no server runs there, nothing listens at the port of its report either: %v", err)
 }
 
 // elsewise is the server's answer where whoever asks may not look: the server may.
