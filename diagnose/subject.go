@@ -87,7 +87,7 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	case err != nil && p.Code != listenerCode:
 		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
 	case err != nil && s.nobody(ctx, err):
-		return s.noServer(ctx, err)
+		return s.down(ctx, err)
 	case err != nil:
 		return unknown(steps("Ask from inside:", s.inside(ctx, "diagnose"),
 			"Or ask the server's report past the API server:", s.kubectl()+" port-forward "+s.deploymentName(ctx)+" 8080 & sleep 2; holdfast diagnose --server http://localhost:8080"),
@@ -119,21 +119,7 @@ func (s *Subject) nobody(ctx context.Context, err error) bool {
 		return true
 	}
 	pods, err := s.serverPods(ctx)
-	return err == nil && !running(pods)
-}
-
-func running(pods []corev1.Pod) bool {
-	return slices.ContainsFunc(pods, func(p corev1.Pod) bool { return notReady(&p) == "" })
-}
-
-// noServer says why nobody answers where the server should.
-func (s *Subject) noServer(ctx context.Context, err error) Result {
-	service, unread := s.Service(ctx, s.Own.Namespace, s.Own.Service)
-	pods, unlisted := s.pods(ctx)
-	if unread == nil && unlisted == nil && service != nil && !running(pods) {
-		return s.noEndpoints(ctx, nil)
-	}
-	return failed(s.dead(ctx), "no server runs there, nothing listens at the port of its report either: %v", err)
+	return err == nil && !slices.ContainsFunc(pods, func(p corev1.Pod) bool { return notReady(&p) == "" })
 }
 
 // elsewise is the server's answer where whoever asks may not look: the server may.
