@@ -14,10 +14,13 @@ import (
 	"holdfast.dev/holdfast/report"
 )
 
+// addressCode is asked from here and from the cluster: names resolve differently.
+const addressCode = "HF232"
+
 func injectorAddress() Probe {
 	return Probe{
 		Topic: report.Topic{
-			Code: "HF232", Name: "injector-address", Severity: report.Error,
+			Code: addressCode, Name: "injector-address", Severity: report.Error,
 			Title: "its entries call one place, by a name that resolves",
 			Why:   "Entries of one configuration that call different places are what is left of two installations. A URL is resolved by the API server's own machine, which does not know the names of the cluster's DNS, and reaches 127.0.0.1 on itself alone; a name that does not resolve fails every call with \"no such host\".",
 			Fix:   "For what runs in the cluster, have the entries call its Service instead of a URL; else repair the name where the control plane's machines look for it. Entries that call different places are for the installer to write again.",
@@ -87,6 +90,10 @@ func (s *Subject) resolves(ctx context.Context, n *neighbour, c callee) *Result 
 	}
 	here := s.inCluster(ctx, n)
 	if s.Server == nil {
+		if l := s.there(ctx, addressCode); l != nil && l.State == Failed { // it is nearer to the API server
+			r := l.result()
+			return &r
+		}
 		r := warn(steps("If the API server does not resolve it either, which HF238 tells, this is what to do.", s.callService(ctx, n, of, here)), "%s: host %s does not resolve from here: %v", entries, host, unresolved)
 		return &r
 	}

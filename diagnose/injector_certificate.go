@@ -31,7 +31,7 @@ func injectorCertificate() Probe {
 			Why:   "Connected to as the API server would, but from another pod, the injector's endpoints refuse, do not answer, or present a certificate that the configuration's caBundle does not verify, or that is for another name: an injector with a new CA and an old configuration (or the reverse), two installations that write the same one, or a port at which something else listens.",
 			Fix:   "Put the CA of what is presented into the configuration, as the message tells; for a connection that is refused or hangs, look at its pods, network policies, and a mesh's proxy in front of them.",
 		},
-		Needs: []string{"HF232", "HF234", "HF235"},
+		Needs: []string{"HF232", "HF233", "HF234", "HF235"},
 		ask:   aboutNeighbour(trusted),
 	}
 }

@@ -70,8 +70,12 @@ func leadsToPods(ctx context.Context, s *Subject, n *neighbour) Result {
 			return failed(n.rightPort(c, b, usual), "%s calls port %d of %s, which leads to a port called %s that no pod has", n.where(), c.port, c, b.port.TargetPort.String())
 		}
 		if usual != 0 && declares(b, usual) && !slices.Contains(b.targets, usual) {
-			return warn(n.rightPort(c, b, usual), "%s calls port %d of %s, which leads to port %d of the pods; %s serves its webhooks at %d",
+			r := warn(n.rightPort(c, b, usual), "%s calls port %d of %s, which leads to port %d of the pods; %s serves its webhooks at %d",
 				n.where(), c.port, c, b.targets[0], n.title, usual)
+			if !declares(b, b.targets[0]) { // nobody says that anything listens there
+				r.State = Failed
+			}
+			return r
 		}
 		led = append(led, strconv.Itoa(int(c.port))+" to "+strconv.Itoa(int(b.targets[0]))+" of the pods, which is the port for firewalls")
 	}

@@ -101,8 +101,14 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	if l == nil {
 		return unknown("", "the server does not ask this: is it of another version?")
 	}
-	if l.State == Skipped { // what it needs holds here and now
-		return unknown("Ask again in some seconds.", "the server had not asked this: a moment ago %s failed there", l.Cause)
+	if l.State == Skipped { // what it needs holds here and now, or is seen otherwise from the cluster
+		why := ""
+		for _, about := range []string{object, ""} {
+			if cause := r.line(l.Cause, about); cause != nil && cause.State == Failed {
+				why = ": " + cause.Message
+			}
+		}
+		return unknown("Ask again in some seconds.", "the server has not asked this, for %s failed there%s", l.Cause, why)
 	}
 	return l.result()
 }
@@ -135,6 +141,15 @@ func (s *Subject) elsewise(ctx context.Context, p *Probe, mine Result) Result {
 	theirs := l.result()
 	theirs.Message = strings.TrimSpace(l.Message + " (says the server)")
 	return theirs
+}
+
+// there is what the server says to the same question about the same object; nil where it cannot be asked.
+func (s *Subject) there(ctx context.Context, code string) *Line {
+	r, err := s.serverReport(ctx)
+	if err != nil || s.About == nil {
+		return nil
+	}
+	return r.line(code, s.About.Name)
 }
 
 func (s *Subject) serverReport(ctx context.Context) (*Report, error) {

@@ -11,7 +11,7 @@
 //
 // Left out is what Holdfast and istiod do without: pods with more than one container or with init containers (a pod that a mesh
 // was put into stays Pending), restart policies, probes other than HTTP, resources, taints and affinity, limits, volumes other
-// than emptyDir, Secret, ConfigMap and projected ones, file modes, renewal of tokens, cluster DNS, ClusterIPs other than the API
+// than emptyDir, Secret, ConfigMap and projected ones, file modes, renewal of tokens, names in the cluster, ClusterIPs other than the API
 // server's, terminals for kubectl exec, and for kubectl logs all but --tail and --previous. Processes are apart in their network and
 // their files, and in nothing else.
 package kubelet

@@ -102,6 +102,9 @@ func Start(ctx context.Context, o Options) (_ *Kubelet, err error) {
 	if err := k.serve(ctx); err != nil {
 		return nil, err
 	}
+	if err := k.serveNames(ctx); err != nil {
+		return nil, err
+	}
 	if err := k.register(ctx, o.Version); err != nil {
 		return nil, err
 	}

@@ -155,8 +155,7 @@ func (w *worker) prepare(ctx context.Context) (err error) {
 	return w.volumes.sync(ctx, w.kubelet, pod, w.root())
 }
 
-// etc writes the files that every container has, whatever its image. No name resolves: nobody answers at the name server's address,
-// which a program learns at once.
+// etc writes the files that every container has, whatever its image. The name server is the node, which knows no name.
 func (w *worker) etc(pod *corev1.Pod) error {
 	dir := filepath.Join(w.root(), "etc")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -164,7 +163,7 @@ func (w *worker) etc(pod *corev1.Pod) error {
 	}
 	for name, text := range map[string]string{
 		"hosts":       fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", w.machine.Load().Addr(), pod.Name),
-		"resolv.conf": fmt.Sprintf("search %s.svc.cluster.local svc.cluster.local cluster.local\nnameserver 127.0.0.1\noptions ndots:5\n", pod.Namespace),
+		"resolv.conf": fmt.Sprintf("search %s.svc.cluster.local svc.cluster.local cluster.local\nnameserver %s\noptions ndots:5\n", pod.Namespace, w.kubelet.machine.Addr()),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return err
