@@ -33,7 +33,7 @@ func certManager() Probe {
 			if !ok || s.Dynamic == nil {
 				return failed(s.dropAnnotation(ctx), "annotation %s=%q names no Certificate (NAMESPACE/NAME)", injectFrom, from)
 			}
-			c, err := s.Dynamic.Resource(certificates).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+			c, err := s.Dynamic.Resource(certificates()).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 			switch {
 			case apierrors.IsNotFound(err):
 				return s.stillGood(ctx, failed(s.withoutCertificate(ctx), "Certificate %s, which annotation %s names, is not there%s", from, injectFrom, s.runsCertManager(ctx)))
@@ -50,12 +50,12 @@ func certManager() Probe {
 				message = "cert-manager has said nothing about it yet" + s.runsCertManager(ctx)
 				return s.stillGood(ctx, failed(steps("See whether cert-manager runs:", "kubectl get deployments,pods -A -l "+nameLabel+"=cert-manager",
 					"If a Deployment of it is scaled to 0, scale it up. If its pods run, their log says why they do not look at it.",
-					s.makeItself(ctx, o, "Or, if cert-manager cannot be had tonight, l"+itself), again), "Certificate %s is not ready: %s", from, message))
+					s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again), "Certificate %s is not ready: %s", from, message))
 			}
 			return s.stillGood(ctx, failed(steps("What is in its way is said here, last by the CertificateRequest and the Issuer:",
 				s.describe(c), "kubectl -n "+namespace+" get issuers -o wide", "kubectl get clusterissuers -o wide",
 				s.reissue(c, "If it hangs without a reason, have it issued again, which cert-manager does when its Secret is gone:"),
-				s.makeItself(ctx, o, "Or, if cert-manager cannot be had tonight, l"+itself), again),
+				s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again),
 				"Certificate %s is not ready: %s", from, strings.TrimSpace(reason+" "+message)))
 		},
 	}

@@ -80,6 +80,3 @@ func (s *Subject) untilRestart(ctx context.Context) string {
 	}
 	return "Nothing is broken yet: the server goes on with the certificate that it has read before, until " + minute(chain[0].NotAfter) + " or its next restart."
 }
-
-// logsOf is the line that prints the server's log.
-func logsOf(s *Subject) string { return s.logs() }

@@ -16,7 +16,9 @@ import (
 )
 
 // certificates are cert-manager's (pkg/apis/certmanager/v1 at 1.18).
-var certificates = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
+func certificates() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
+}
 
 // origin is where the certificate comes from, as far as the Deployment and cert-manager's objects tell. Its zero value tells
 // nothing.
@@ -87,7 +89,7 @@ func (s *Subject) certificateOf(ctx context.Context, secret string) *unstructure
 		return nil
 	}
 	if namespace, name, ok := strings.Cut(s.injectedFrom(ctx), "/"); ok {
-		c, err := s.Dynamic.Resource(certificates).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+		c, err := s.Dynamic.Resource(certificates()).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 		if err == nil && (secret == "" || namespace == s.Own.Namespace && secretName(c) == secret) {
 			return c
 		}
@@ -95,7 +97,7 @@ func (s *Subject) certificateOf(ctx context.Context, secret string) *unstructure
 	if secret == "" {
 		return nil
 	}
-	all, err := s.Dynamic.Resource(certificates).Namespace(s.Own.Namespace).List(ctx, metav1.ListOptions{})
+	all, err := s.Dynamic.Resource(certificates()).Namespace(s.Own.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil
 	}
@@ -155,7 +157,7 @@ func (s *Subject) anew(ctx context.Context, o *origin) string {
 			"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
 			"If none comes, the reason is here:",
 			s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
-			s.makeItself(ctx, o, "Or, if cert-manager cannot be had tonight, l"+itself),
+			s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself),
 			cmp.Or(kept(c.GetLabels(), c.GetAnnotations()), o.kept()),
 		)
 	}
@@ -197,13 +199,13 @@ func (s *Subject) makeItself(ctx context.Context, o *origin, why string) string 
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
-	secret := "holdfast-cert"
-	if name, _, words := argument(o.deployment.Spec.Template.Spec.Containers[o.container].Args, "--cert-secret"); words > 0 {
-		secret = name
+	keeps, _, words := argument(o.deployment.Spec.Template.Spec.Containers[o.container].Args, "--cert-secret")
+	if words == 0 {
+		keeps = "holdfast-cert"
 	}
 	lines := []string{why, s.aside("deployment", o.deployment.Name)}
-	if _, err := s.Client.CoreV1().Secrets(s.Own.Namespace).Get(ctx, secret, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-		lines = append(lines, s.kubectl()+" create secret generic "+secret)
+	if _, err := s.Client.CoreV1().Secrets(s.Own.Namespace).Get(ctx, keeps, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		lines = append(lines, s.kubectl()+" create secret generic "+keeps)
 	}
 	if s.injectedFrom(ctx) != "" { // cert-manager's cainjector would put its own CA back
 		_, commands, _ := strings.Cut(s.dropAnnotation(ctx), "\n")

@@ -122,10 +122,15 @@ func (s *Subject) noEndpoints(ctx context.Context, waiting []string) Result {
 		return failed(steps("New pods may do better, or say what is wrong:", s.restart(ctx), "If they do not:", look, s.logs()),
 			"Service %s has no ready endpoint, but %d that are not ready", name, max(len(waiting), len(pods)))
 	}
+	return s.noPods(ctx, name, look)
+}
+
+// noPods says why our Service selects no pod.
+func (s *Subject) noPods(ctx context.Context, name, look string) Result {
 	d, err := s.deployment(ctx)
-	service, serviceErr := s.Service(ctx, s.Own.Namespace, s.Own.Service)
+	service, unread := s.Service(ctx, s.Own.Namespace, s.Own.Service)
 	switch {
-	case err != nil || serviceErr != nil:
+	case err != nil || unread != nil:
 		return failed(look, "Service %s has no endpoint: no pod matches its selector", name)
 	case d == nil:
 		return failed(steps("See what became of the Deployment:", s.kubectl()+" get deployments,pods --show-labels", s.kubectl()+" get events --sort-by=.lastTimestamp",

@@ -23,6 +23,9 @@ func registered() Probe {
 			if err != nil {
 				return cannot(err)
 			}
+			if !slices.ContainsFunc(all, func(e *Entry) bool { return s.Ours(e) || e.Labels[nameLabel] == ourName }) {
+				return failed(s.writeAgain(ctx, ""), "no webhook configuration calls Service %s/%s, neither a mutating nor a validating one", s.Own.Namespace, s.Own.Service)
+			}
 			var names []string
 			for _, mutating := range []bool{true, false} {
 				name, result := s.registeredAs(ctx, all, mutating)
@@ -44,9 +47,7 @@ func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool)
 	}
 	both := !slices.ContainsFunc(all, func(o *Entry) bool { return s.Ours(o) && o.Creates("pods") })
 	effect := unseenBy(mutating || both, !mutating || both)
-	if both && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Labels[nameLabel] == ourName }) {
-		return "", failed(s.writeAgain(ctx, ""), "no webhook configuration calls Service %s/%s, neither a mutating nor a validating one", s.Own.Namespace, s.Own.Service)
-	}
+	mine := func(o *Entry) bool { return o.Mutating == mutating && s.Ours(o) }
 	wrong = failed(s.writeAgain(ctx, what), "no %s webhook configuration calls Service %s/%s: %s", what, s.Own.Namespace, s.Own.Service, loss).meaning(effect)
 	for _, e := range all {
 		switch {
@@ -55,7 +56,7 @@ func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool)
 			return e.Where(), Result{}
 		case s.Ours(e) && !e.Probe():
 			wrong = failed(s.writeAgain(ctx, what), "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
-		case e.Labels[nameLabel] == ourName && e.ClientConfig.Service != nil && !slices.ContainsFunc(all, func(o *Entry) bool { return o.Mutating == mutating && s.Ours(o) }):
+		case e.Labels[nameLabel] == ourName && e.ClientConfig.Service != nil && !slices.ContainsFunc(all, mine):
 			return "", s.callsAnother(ctx, all, e, loss).meaning(effect)
 		}
 	}
@@ -88,12 +89,15 @@ func (s *Subject) callsAnother(ctx context.Context, all []*Entry, e *Entry, loss
 		}
 	}
 	service, err := s.Service(ctx, to.Namespace, to.Name)
-	what := ""
+	what, kind := "", validatingKind
+	if e.Mutating {
+		kind = mutatingKind
+	}
 	switch {
 	case err == nil && service == nil:
 		what = ", which does not exist"
 	case err == nil && service.Labels[nameLabel] == ourName && e.Configuration != s.shippedAs(e.Mutating): // of another installation
-		return failed(s.writeAgain(ctx, ""), "no configuration like %s calls Service %s/%s, that one belongs to another Holdfast, behind Service %s/%s: %s",
+		return failed(s.writeAgain(ctx, kind), "no configuration like %s calls Service %s/%s, that one belongs to another Holdfast, behind Service %s/%s: %s",
 			e.Where(), s.Own.Namespace, s.Own.Service, to.Namespace, to.Name, loss)
 	}
 	return failed(steps(patchEntries(there, op{"replace", "/clientConfig/service/namespace", s.Own.Namespace}, op{"replace", "/clientConfig/service/name", s.Own.Service}),

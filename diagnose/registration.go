@@ -92,5 +92,5 @@ func (s *Subject) writeAgain(ctx context.Context, which string) string {
 	if keeper == nil {
 		return ours
 	}
-	return steps("Have "+keeper.who+" write it again:", keeper.again, "Or, until that is possible, from the binary:", ours)
+	return steps("Have "+keeper.who+" write it again:", keeper.again, "Or from the binary, until that is possible:", ours)
 }

@@ -30,7 +30,7 @@ func admit(e *Entry, l map[string]string) (ops []op, then *metav1.LabelSelector)
 			place += "/values/" + strconv.Itoa(k)
 			ops = append(ops, op{"test", place, value}, op{Op: "remove", Path: place})
 			x.Values = slices.Delete(x.Values, k, k+1)
-		case x.Operator == metav1.LabelSelectorOpIn && x.Key == corev1.LabelMetadataName && value != "":
+		case x.Operator == metav1.LabelSelectorOpIn && x.Key == corev1.LabelMetadataName && e.Probe(): // which sees our namespace alone
 			ops = append(ops, op{"test", place + "/key", x.Key}, op{"add", place + "/values/-", value})
 			x.Values = append(x.Values, value)
 		default:
