@@ -73,7 +73,11 @@ func (s *Subject) try(ctx context.Context, n *neighbour, sample *sample) Result 
 	}
 	trying, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
-	back, _, err := s.TryPod(trying, sample.pod)
+	var back *corev1.Pod
+	err := anew(func() (err error) {
+		back, _, err = s.TryPod(trying, sample.pod)
+		return err
+	})
 	switch {
 	case err != nil && trying.Err() != nil:
 		return s.unanswered(ctx, n, sample)

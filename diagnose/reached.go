@@ -43,10 +43,11 @@ func reached() Probe {
 				return unknown("", "nothing may be created here")
 			}
 			began := s.Now()
-			result, err := s.reach(ctx)
-			if err != nil && stale(err.Error()) {
+			var result Result
+			err = anew(func() (err error) {
 				result, err = s.reach(ctx)
-			}
+				return err
+			})
 			if err != nil {
 				return s.unreached(ctx, entries, err, s.Now().Sub(began))
 			}
@@ -78,6 +79,17 @@ func stale(text string) bool {
 		}
 	}
 	return false
+}
+
+// anew does something again while it fails on such a connection. There may be one to each replica.
+func anew(do func() error) (err error) {
+	const most = 5
+	for range most {
+		if err = do(); err == nil || !stale(err.Error()) {
+			return err
+		}
+	}
+	return err
 }
 
 // judgeAnswer looks for the nonce in what came back.
