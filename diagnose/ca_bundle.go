@@ -35,7 +35,7 @@ func caBundle() Probe {
 			var good, bad []*Entry
 			for _, e := range entries {
 				if problem := distrust(e, chain, s.Now()); problem != "" {
-					problems[problem] = append(problems[problem], e.Name)
+					problems[problem] = append(problems[problem], e.Name+" ("+e.Where()+")")
 					bad = append(bad, e)
 				} else {
 					good = append(good, e)

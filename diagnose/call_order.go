@@ -71,7 +71,7 @@ func (s *Subject) orderFix(ctx context.Context, late, once bool) string {
 	var lines []string
 	mutating := slices.DeleteFunc(entries, func(e *Entry) bool { return !e.Mutating || e.Probe() })
 	if once {
-		lines = append(lines, patchEach(mutating, func(e *Entry) []op {
+		lines = append(lines, "Have it called once more after the injectors:", patchEach(mutating, func(e *Entry) []op {
 			if e.Reinvocation == admissionregistrationv1.IfNeededReinvocationPolicy {
 				return nil
 			}

@@ -248,6 +248,9 @@ func checkFix(t *testing.T, r *Result) {
 	if r.State == Failed && r.Fix == "" {
 		t.Error("nothing says what to do")
 	}
+	if begin, _, _ := strings.Cut(r.Fix, "\n"); command(begin) {
+		t.Errorf("got %q first, want a sentence that says what it does", begin)
+	}
 	programs := []string{"kubectl", "holdfast", "istioctl", "helm", "argocd", "flux", "gcloud", "aws", "az", "openssl", "test", "date", "echo"}
 	for l := range strings.SplitSeq(r.Fix, "\n") {
 		first, _, _ := strings.Cut(l, " ")

@@ -146,7 +146,7 @@ func (o *origin) where() string {
 }
 
 // itself is what Holdfast's own certificate is good for.
-const itself = "et Holdfast make its own certificate, which it also renews, and whose CA it puts into the configurations:"
+const itself = "et Holdfast make its own certificate, which it also renews, and whose CA it puts into the configurations (a copy of the Deployment stays here; its pods are replaced within a minute):"
 
 // anew is how another certificate comes into the place of one that is of no use.
 func (s *Subject) anew(ctx context.Context, o *origin) string {
@@ -173,7 +173,7 @@ func (s *Subject) byHand(o *origin, host string) string {
 	if o.secret == "" {
 		return ""
 	}
-	return steps("If you have a good pair at hand (tls.crt and tls.key, for "+host+"), put it into Secret "+o.secret+" instead; its CA then has to be in the configurations (HF209):",
+	return steps("If you have a good pair at hand (tls.crt and tls.key, for "+host+"), put it into Secret "+o.secret+" instead; then ask again, for its CA has to be in the configurations:",
 		"crt=$(base64 < tls.crt | tr -d '\\n')", "key=$(base64 < tls.key | tr -d '\\n')",
 		`test -n "$crt" && test -n "$key" && `+s.kubectl()+" patch secret "+o.secret+` --type=merge -p '{"data":{"tls.crt":"'"$crt"'","tls.key":"'"$key"'"}}'`)
 }

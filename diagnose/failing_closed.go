@@ -90,7 +90,7 @@ func (s *Subject) steady(ctx context.Context, closed []*Entry) Result {
 	var problems, lines []string
 	if replicas := d.Spec.Replicas; replicas == nil || *replicas < 2 {
 		problems = append(problems, fmt.Sprintf("Deployment %s has %s", d.Name, plural(int(value32(replicas)), "replica")))
-		lines = append(lines, s.kubectl()+" scale deploy/"+d.Name+" --replicas=2")
+		lines = append(lines, "Run two, so that one may go:", s.kubectl()+" scale deploy/"+d.Name+" --replicas=2")
 	}
 	budgets, err := s.Client.PolicyV1().PodDisruptionBudgets(s.Own.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {

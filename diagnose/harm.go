@@ -17,7 +17,7 @@ const (
 const (
 	noPod  = "No pod is affected: only this diagnosis is."
 	notYet = "Nothing is broken yet."
-	unseen = "Meanwhile pods start as if Holdfast were not there, and nobody gets an error."
+	unseen = "Meanwhile pods start as if Holdfast were not there, and nobody gets an error; they stay as they are until they are made anew."
 )
 
 // effect says what the harm is, here and now.
@@ -40,15 +40,26 @@ func (s *Subject) effect(ctx context.Context, h harm) string {
 
 // effectOf says what it means that these entries of ours cannot be called.
 func effectOf(entries []*Entry) string {
-	some := false
+	pods := map[bool]bool{} // by kind: mutating or not
+	others := false
 	for _, e := range entries {
-		if !e.Probe() && e.Fails() {
+		switch {
+		case e.Probe():
+		case e.Fails():
 			return "Meanwhile the API server refuses the pods that it should show to Holdfast (failurePolicy Fail)."
+		case e.Creates("pods"):
+			pods[e.Mutating] = true
+		default:
+			others = true
 		}
-		some = some || !e.Probe()
 	}
-	if some {
-		return "Meanwhile pods start as if Holdfast were not there (failurePolicy Ignore)."
+	switch {
+	case pods[true] && pods[false]:
+		return "Meanwhile pods start as if Holdfast were not there (failurePolicy Ignore), and stay as they are until they are made anew."
+	case len(pods) > 0:
+		return unseenBy(pods[true], pods[false])
+	case others:
+		return "No pod is affected: meanwhile workloads are created without a word from Holdfast (failurePolicy Ignore)."
 	}
 	return noPod
 }

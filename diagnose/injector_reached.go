@@ -31,8 +31,8 @@ func injectorReached() Probe {
 			Why:   "A pod that the configuration selects was created as a dry run, and the API server could not call the injector for it. Its error names the port of the Service (443); what matters is the port of the pods. With failurePolicy Fail such pods are refused, with Ignore they start without what the injector adds. One answer proves one API server and one replica.",
 			Fix:   "The message is the API server's own. A timeout is a firewall between the control plane and the nodes: open the port of the injector's pods, such as istiod's 15017. A refused connection: nothing listens, or a firewall rejects. x509: the CA or the certificate.",
 		},
-		Needs:    []string{"HF232", "HF233", "HF234", "HF235", certificateCode},
-		After:    []string{reachedCode},
+		Needs:    []string{"HF232", "HF233", "HF234", "HF235"},
+		After:    []string{certificateCode, reachedCode},
 		Patience: reachPatience,
 		ask:      aboutNeighbour(injects),
 	}
@@ -44,6 +44,9 @@ func injects(ctx context.Context, s *Subject, n *neighbour) Result {
 		return notApplicable("it is not called for pods")
 	case s.TryPod == nil:
 		return notApplicable("the server creates nothing outside of its own namespace; holdfast diagnose tries it, with the rights of who runs it")
+	}
+	if l := s.needed[certificateCode]; l != nil && l.State == Failed {
+		return skipped(certificateCode)
 	}
 	if l := s.needed[reachedCode]; l != nil && l.State == Failed && l.Seconds > slow.Seconds() {
 		return Result{State: Skipped, Message: "skipped because " + reachedCode + " failed: the API server waits for Holdfast at each pod", cause: reachedCode}

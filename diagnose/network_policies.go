@@ -99,7 +99,7 @@ func telling(pod *corev1.Pod) map[string]string {
 
 // example is a pod of ours: one that runs, else what the Deployment would make.
 func (s *Subject) example(ctx context.Context) (*corev1.Pod, error) {
-	pods, err := s.pods(ctx)
+	pods, err := s.serverPods(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func ownPods() Probe {
 			if l := s.needed["HF210"]; l != nil && l.State == NotApplicable {
 				return notApplicable("the webhooks are called by URL")
 			}
-			pods, err := s.pods(ctx)
+			pods, err := s.serverPods(ctx)
 			if err != nil {
 				return cannot(err)
 			}

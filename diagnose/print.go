@@ -58,6 +58,11 @@ func (r *Report) Print(w io.Writer) error {
 			object = l.Object
 			b.WriteString(object + "\n")
 		}
+		if n := r.together(i); n > 1 {
+			fmt.Fprintf(&b, "%s %s to %s: %s\n", l.State.mark(), l.Code, r.Probes[i+n-1].Code, l.Message)
+			i += n - 1
+			continue
+		}
 		if i > 0 && l.asBefore(&r.Probes[i-1]) {
 			fmt.Fprintf(&b, "%s %s %s: unknown, as %s\n", l.State.mark(), l.Code, l.Title, r.Probes[i-1].Code)
 			continue
@@ -81,6 +86,18 @@ func (r *Report) nothing(i int) (all bool, n int) {
 		}
 	}
 	return true, n
+}
+
+// together is how many lines from i on were skipped for one reason.
+func (r *Report) together(i int) int {
+	begin, n := &r.Probes[i], 0
+	for begin.State == Skipped && i+n < len(r.Probes) {
+		if l := &r.Probes[i+n]; l.State != Skipped || l.Message != begin.Message || l.Group != begin.Group || l.Object != begin.Object {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // asBefore tells whether the line says of the same object what the one before it has said: nobody could tell, for one reason.
@@ -143,10 +160,18 @@ func (r *Report) Summary() string {
 		}
 	}
 	text := strings.Join(counts, ", ") + fmt.Sprintf(" (%.1f s)", r.Seconds)
+	var warned []string
 	for i := range r.Probes {
-		if l := &r.Probes[i]; l.State == Failed {
-			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " says more. Once it is mended, ask again."
+		switch l := &r.Probes[i]; l.State {
+		case Failed:
+			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " has the background. Once it is mended: holdfast diagnose --wait"
+		case Warning:
+			warned = append(warned, l.Code+" "+l.Name)
+		case Passed, Skipped, NotApplicable, Unknown:
 		}
+	}
+	if len(warned) > 0 {
+		text += "\nNothing failed. Worth a look: " + list(unique(warned)) + "."
 	}
 	return text
 }

@@ -80,6 +80,11 @@ func notApplicable(format string, args ...any) Result {
 	return Result{State: NotApplicable, Message: fmt.Sprintf(format, args...)}
 }
 
+// skipped blames another probe for what cannot be asked.
+func skipped(cause string) Result {
+	return Result{State: Skipped, Message: "skipped because " + cause + " failed", cause: cause}
+}
+
 func unknown(fix, format string, args ...any) Result {
 	return Result{State: Unknown, Message: fmt.Sprintf(format, args...), Fix: fix}
 }

@@ -90,7 +90,7 @@ func (s *Subject) writeAgain(ctx context.Context, which string) string {
 	}
 	ours := s.holdfast(ctx, strings.TrimSpace("webhooks "+which)) + " | kubectl apply -f -"
 	if keeper == nil {
-		return ours
+		return steps("Make it again as this version of Holdfast ships it:", ours)
 	}
 	return steps("Have "+keeper.who+" write it again:", keeper.again, "Or from the binary, until that is possible:", ours)
 }

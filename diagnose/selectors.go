@@ -84,7 +84,7 @@ func (s *Subject) leavesOut(e *Entry, entries []*Entry, namespaces []corev1.Name
 	}
 	if !e.SeesObject(nil) {
 		blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Probe() || o.SeesObject(nil) })
-		r := failed(steps(patchEntries(blind, op{"replace", "/objectSelector", map[string]any{}}), kept(e.Labels, e.Annotations)),
+		r := failed(steps("Have it see all pods again:", patchEntries(blind, op{"replace", "/objectSelector", map[string]any{}}), kept(e.Labels, e.Annotations)),
 			"%s (%s) sees only pods with these labels: %s%s", e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector), besides(len(blind), "entry", "entries")).meaning(missedBy(blind))
 		return &r
 	}
@@ -120,13 +120,13 @@ func (s *Subject) leavesProbeOut(e *Entry, namespaces []corev1.Namespace) *Resul
 	for i := range namespaces {
 		if n := &namespaces[i]; n.Name == s.Own.Namespace && !e.SeesNamespace(n.Labels) {
 			ops, _ := admit(e, n.Labels)
-			r := failed(steps(e.patch(ops...), kept(e.Labels, e.Annotations)), "%s (%s) leaves out our own namespace, so that nothing can be tried: %s",
+			r := failed(steps("Have it see our namespace again:", e.patch(ops...), kept(e.Labels, e.Annotations)), "%s (%s) leaves out our own namespace, so that nothing can be tried: %s",
 				e.Where(), e.Name, culprit(e.NamespaceSelector, n.Labels)).meaning(noPod)
 			return &r
 		}
 	}
 	if mark := map[string]string{config.ProbeLabel: config.ProbeLabelValue}; !e.SeesObject(mark) {
-		r := failed(steps(e.patch(op{"replace", "/objectSelector", metav1.LabelSelector{MatchLabels: mark}}), kept(e.Labels, e.Annotations)), "%s (%s) leaves out the probe's own objects: %s",
+		r := failed(steps("Have it see the probe's objects again:", e.patch(op{"replace", "/objectSelector", metav1.LabelSelector{MatchLabels: mark}}), kept(e.Labels, e.Annotations)), "%s (%s) leaves out the probe's own objects: %s",
 			e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector)).meaning(noPod)
 		return &r
 	}

@@ -102,11 +102,12 @@ func (s *Subject) leads(ctx context.Context, service *corev1.Service, entries []
 	lost := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { _, ok := to[e.Port()]; return ok })
 	if len(lost) > 0 {
 		e := lost[0]
-		fix, keeper := s.addPort(service, e.Port(), ours), kept(service.Labels, service.Annotations)
+		lead, fix, keeper := "Give the Service the port that is called:", s.addPort(service, e.Port(), ours), kept(service.Labels, service.Annotations)
 		if right >= 0 {
+			lead = "Have them call the port that the Service has:"
 			fix, keeper = patchEntries(lost, op{"add", "/clientConfig/service/port", service.Spec.Ports[right].Port}), kept(e.Labels, e.Annotations)
 		}
-		return failed(steps(fix, keeper), "%s (%s) calls port %d, which Service %s does not have: it has %s%s",
+		return failed(steps(lead, fix, keeper), "%s (%s) calls port %d, which Service %s does not have: it has %s%s",
 			e.Where(), e.Name, e.Port(), name, list(has), besides(len(lost), "entry", "entries")).meaning(effectOf(lost))
 	}
 	for _, e := range entries {
@@ -120,7 +121,7 @@ func (s *Subject) leads(ctx context.Context, service *corev1.Service, entries []
 			led = "no port of the pods: none is called " + p.TargetPort.String()
 		}
 		bad := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Port() != p.Port })
-		return failed(steps(s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"test", place + "/port", p.Port}, {"replace", place + "/targetPort", ours}})+"'",
+		return failed(steps("Lead it to the port of the server:", s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"test", place + "/port", p.Port}, {"replace", place + "/targetPort", ours}})+"'",
 			kept(service.Labels, service.Annotations)),
 			"port %d of Service %s leads to %s, the server listens on %d", p.Port, name, led, ours).meaning(effectOf(bad))
 	}

@@ -83,7 +83,7 @@ func (s *Subject) fromServer(ctx context.Context, p *Probe) Result {
 	r, err := s.serverReport(ctx)
 	switch {
 	case err != nil && p.Code != listenerCode && s.nobody(ctx, err):
-		return Result{State: Skipped, Message: "skipped because " + listenerCode + " failed", cause: listenerCode}
+		return skipped(listenerCode)
 	case err != nil && p.Code != listenerCode:
 		return unknown("", "only the server itself can tell, and its report cannot be read: see %s", listenerCode)
 	case err != nil && s.nobody(ctx, err):
