@@ -41,6 +41,7 @@ type attempt struct {
 	callee  callee
 	address string
 	chain   []*x509.Certificate
+	mute    bool // it takes connections and answers nothing
 	err     error
 }
 
@@ -75,11 +76,11 @@ func trusted(ctx context.Context, s *Subject, n *neighbour) Result {
 }
 
 // The words of answers about connections.
-const refuses, noAnswerFrom = "refuses the connection", "no answer from"
+const refuses, noAnswerFrom, mute = "refuses the connection", "no answer from", "takes connections and answers nothing"
 
 // withHealth adds to the server's answer how the injector's pods are, which the server may not list.
 func (s *Subject) withHealth(ctx context.Context, n *neighbour, r Result) Result {
-	if !strings.Contains(r.Message, refuses) && !strings.Contains(r.Message, noAnswerFrom) {
+	if !strings.Contains(r.Message, refuses) && !strings.Contains(r.Message, noAnswerFrom) && !strings.Contains(r.Message, mute) {
 		return r
 	}
 	for _, c := range n.callees() {
@@ -120,15 +121,31 @@ func (s *Subject) attempts(ctx context.Context, n *neighbour) ([]attempt, error)
 		}
 	}
 	all = all[:min(len(all), 2*mostDialled)]
+	life := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, dialPatience, errNoAnswer)
 	defer cancel()
 	var group sync.WaitGroup
 	for i := range all {
 		a := &all[i]
-		group.Go(func() { a.chain, a.err = s.handshake(ctx, a.address, n.host(a.callee)) })
+		group.Go(func() {
+			host := n.host(a.callee)
+			if a.chain, a.err = s.handshake(ctx, a.address, host); a.err == nil {
+				a.mute = errors.Is(s.talks(life, a.address, host, n.path(a.callee)), errMute)
+			}
+		})
 	}
 	group.Wait()
 	return all, nil
+}
+
+// path is what is called there.
+func (n *neighbour) path(c callee) string {
+	for _, e := range n.entries {
+		if e.callee() == c {
+			return e.Path()
+		}
+	}
+	return "/"
 }
 
 // host is the name that the certificate has to bear.
@@ -144,7 +161,9 @@ func (n *neighbour) host(c callee) string {
 // judge holds what an endpoint answered against what the API server believes; nil where it is right.
 func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 	if a.err == nil {
-		return s.judgeChain(ctx, n, a)
+		if r := s.judgeChain(ctx, n, a); r != nil || !a.mute {
+			return r
+		}
 	}
 	b, err := s.behind(ctx, a.callee)
 	if err != nil {
@@ -157,6 +176,8 @@ func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 	}
 	var r Result
 	switch {
+	case a.mute:
+		r = failed(fix, "%s %s within %s, tried from here: it hangs", a.address, mute, round(lookUp))
 	case refused(a.err) && h.ill != "":
 		r = failed(fix, "%s %s, tried from here: %s", a.address, refuses, h.ill)
 	case refused(a.err) && h.known:

@@ -128,8 +128,25 @@ func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample) Res
 		return failed(s.sameHere(), "the API server has no answer from port %d of %s after %s, nor has another pod: something drops it, or it hangs (timeoutSeconds %d)",
 			port, whose, round(tryPatience), timeout)
 	}
+	if other := s.hanging(ctx); other != "" {
+		return Result{State: Skipped, Message: "skipped because " + certificateCode + " failed: " + other + " hangs, and the API server waits for it at each pod", cause: certificateCode}
+	}
 	return warn(steps("See whether it is this one, which has the API server say so:", try.command(), n.open(ctx, s)),
 		"a dry-run pod in namespace %s got no answer within %s: one of the webhooks for pods hangs; this one is given %d s", try.pod.Namespace, round(tryPatience), timeout)
+}
+
+// hanging names a configuration that the server has found to hang; "" where there is none.
+func (s *Subject) hanging(ctx context.Context) string {
+	r, err := s.serverReport(ctx)
+	if err != nil {
+		return ""
+	}
+	for i := range r.Probes {
+		if l := &r.Probes[i]; l.Code == certificateCode && l.State == Failed && strings.Contains(l.Message, mute) {
+			return l.Object
+		}
+	}
+	return ""
 }
 
 // silentHere tells that other pods get no answer either; sameHere is what to do then.

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -46,6 +47,7 @@ type world struct {
 	left       []string // kinds that are not there: service, deployment, slice
 	now        time.Time
 	dial       func(address string) (net.Conn, error)
+	hangs      bool // it takes connections and answers nothing
 	raw        map[string]string
 	try        func(*corev1.Pod) (*corev1.Pod, error)
 	outside    bool
@@ -135,6 +137,9 @@ func (w *world) speak(ctx context.Context) (net.Conn, error) {
 		c := tls.Server(there, &tls.Config{Certificates: []tls.Certificate{w.served}, MinVersion: tls.VersionTLS12})
 		_ = c.HandshakeContext(ctx)
 		_, _ = c.Read(make([]byte, 1))
+		if w.hangs {
+			_, _ = io.Copy(io.Discard, c)
+		}
 	}()
 	return here, nil
 }
@@ -399,6 +404,9 @@ func TestInjectors(t *testing.T) {
 		{"refused", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
 		}, []string{"HF236 failed: 10.1.2.3:15017 refuses the connection, tried from here"}},
+		{"it hangs", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.hangs = true
+		}, []string{"HF236 failed: 10.1.2.3:15017 takes connections and answers nothing within 2 s, tried from here: it hangs", "HF236 failed: rollout restart"}},
 		{"dropped on the way from the API server alone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = calling("context deadline exceeded")
 			w.more = append(w.more, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"cloud.google.com/gke-nodepool": "p"}}})

@@ -106,14 +106,17 @@ func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) 
 		return fmt.Sprintf("presents a certificate that is not valid now: from %s to %s", minute(chain[0].NotBefore), minute(chain[0].NotAfter))
 	}
 	// A server that hangs shakes hands all the same.
-	if err := s.talks(ctx, at); err != nil {
+	if err := s.talks(ctx, at, s.Own.Host(), "/"); err != nil {
 		return fmt.Sprintf("accepts connections and answers no request: %v", err)
 	}
 	return ""
 }
 
+// errMute is what a server that takes connections and answers nothing is told by.
+var errMute = errors.New("none")
+
 // talks asks for a page that is not there, and takes any answer.
-func (s *Subject) talks(ctx context.Context, at string) error {
+func (s *Subject) talks(ctx context.Context, at, host, path string) error {
 	client := http.Client{Transport: &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			raw, err := s.Dial(ctx, at)
@@ -121,21 +124,21 @@ func (s *Subject) talks(ctx context.Context, at string) error {
 				return nil, err
 			}
 			//nolint:gosec // the certificate has been judged
-			c := tls.Client(raw, &tls.Config{ServerName: s.Own.Host(), InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})
+			c := tls.Client(raw, &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})
 			return c, c.HandshakeContext(ctx)
 		},
 		DisableKeepAlives: true,
 	}}
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.Own.Host()+"/", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, http.NoBody)
 	if err != nil {
 		return err
 	}
 	res, err := client.Do(req)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("none within %s", round(lookUp))
+		return fmt.Errorf("%w within %s", errMute, round(lookUp))
 	case err != nil:
 		return err
 	}
