@@ -160,27 +160,6 @@ func (s *suite) pod(t *testing.T, more ...corev1.Container) *corev1.Pod {
 	return pod
 }
 
-// TestAnotherPort: the server listens on a port to which the Service does not lead. Its own report says so.
-func TestAnotherPort(t *testing.T) {
-	s := shared
-	s.healthy(t)
-	s.installation.Kill()
-	o := s.options()
-	o.Args = append(o.Args, "--webhook-port=9444")
-	if err := s.installation.Start(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.installation.Kill()
-		check(t, s.installation.Resume(context.WithoutCancel(t.Context()), s.options()))
-	})
-	r := settle(t, "holdfast diagnose", func(t *testing.T) *diagnose.Report { t.Helper(); return s.diagnose(t) }, "HF210 failed")
-	if got, want := line(r, "HF210").Message, "port 443 of Service holdfast-system/holdfast leads to port 9443 of the pods, the server listens on 9444"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	settle(t, "/diagnosis", s.asked, "HF210 failed")
-}
-
 // TestSays: what turns is in the log, in the gauge, and in an Event on the Deployment; the command waits for better times.
 func TestSays(t *testing.T) {
 	s := shared

@@ -1,5 +1,6 @@
-// Package diagnose provokes, on a real control plane with the shipped manifests and the real server, the faults that the
-// probes are for, and holds what they say: the cause by its name, and nothing else as a cause.
+// Package diagnose asks the probes on a real control plane with the shipped manifests and the real server: in each kind of
+// installation, where the server or the API server is not there, as somebody without rights, and about a real istiod in trouble.
+// What is wrong with an installation is provoked in test/repair, which also repairs it by what is printed.
 package diagnose
 
 import (
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"holdfast.dev/holdfast/diagnose"
+	"holdfast.dev/holdfast/test/authority"
 	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/holdfast"
 )
@@ -33,7 +35,7 @@ type suite struct {
 	client       *kubernetes.Clientset
 	installation *holdfast.Installation
 	binary       string
-	ca           *authority
+	ca           *authority.Authority
 	certificates string // the server's --cert-dir
 }
 
@@ -102,7 +104,7 @@ func start(ctx context.Context) (_ *suite, stop func(), err error) {
 	if s.certificates, err = os.MkdirTemp(dir, "certificate-"); err != nil {
 		return nil, stop, err
 	}
-	if s.ca, err = newAuthority("our CA"); err != nil {
+	if s.ca, err = authority.New("our CA"); err != nil {
 		return nil, stop, err
 	}
 	if err := s.certify(host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
@@ -115,16 +117,19 @@ func start(ctx context.Context) (_ *suite, stop func(), err error) {
 	return s, stop, nil
 }
 
-// host is what the API server calls.
-const host = "holdfast.holdfast-system.svc"
+const (
+	// host is what the API server calls.
+	host = "holdfast.holdfast-system.svc"
+	ns   = "holdfast-system"
+)
 
 // certify gives the server another certificate.
 func (s *suite) certify(name string, from, until time.Time) error {
-	p, err := s.ca.issue(name, from, until)
+	p, err := s.ca.Issue(name, from, until)
 	if err != nil {
 		return err
 	}
-	return p.write(s.certificates)
+	return p.Write(s.certificates)
 }
 
 // options are those of an installation with a certificate of the user's own: what Holdfast makes itself it also mends itself.
@@ -138,7 +143,7 @@ func (s *suite) options() holdfast.Options {
 					continue
 				}
 				for _, e := range entries {
-					e.(map[string]any)["clientConfig"].(map[string]any)["caBundle"] = base64.StdEncoding.EncodeToString(s.ca.bundle)
+					e.(map[string]any)["clientConfig"].(map[string]any)["caBundle"] = base64.StdEncoding.EncodeToString(s.ca.Bundle())
 				}
 				_ = unstructured.SetNestedSlice(o.Object, entries, "webhooks")
 			}
@@ -252,4 +257,26 @@ func (s *suite) healthy(t *testing.T) *diagnose.Report {
 	t.Helper()
 	r := settle(t, "holdfast diagnose", func(t *testing.T) *diagnose.Report { t.Helper(); return s.diagnose(t) })
 	return r
+}
+
+// mend puts back what was installed.
+func (s *suite) mend(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	if err := s.certify(host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
+		t.Error(err)
+	}
+	if err := s.cluster.ApplyObjects(ctx, s.installation.Objects()); err != nil {
+		t.Error(err)
+	}
+	if err := s.cluster.Expose(ctx, ns, s.installation.Service(), s.installation.Host().Addr(), map[string]int32{"https": 9443}); err != nil {
+		t.Error(err)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,0 +1,283 @@
+package repair
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+
+	"holdfast.dev/holdfast/diagnose"
+	"holdfast.dev/holdfast/test/authority"
+	"holdfast.dev/holdfast/test/controlplane"
+	"holdfast.dev/holdfast/test/holdfast"
+	"holdfast.dev/holdfast/test/kubelet"
+)
+
+const (
+	ns     = "holdfast-system"
+	host   = "holdfast.holdfast-system.svc" // what the API server calls
+	secret = "holdfast-serving"             // of the certificate, mounted at certDir
+	// certDir is where the cert-manager component mounts it as well.
+	certDir = "/var/run/holdfast/cert"
+	// patience is how long anything may take that the API server, the controllers and the node have to learn of.
+	patience = 60 * time.Second
+)
+
+// suite is what the tests share: a control plane with a node, istiod, and Holdfast with a certificate of the user's own.
+type suite struct {
+	cluster      *controlplane.Cluster
+	client       *kubernetes.Clientset
+	node         *kubelet.Kubelet
+	istiod       *controlplane.Istiod
+	installation *holdfast.Installation
+	binary       string
+	ca           *authority.Authority
+	programs     string // a folder with kubectl and holdfast
+	handed       int    // faults that somebody was given to repair by hand
+}
+
+var shared *suite
+
+var hand = flag.String("hand", "", "write reports to this folder, and wait for somebody who repairs by hand")
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
+		return 0
+	}
+	if reason := controlplane.Root(); reason != nil {
+		if os.Getenv("CI") == "true" {
+			fmt.Fprintln(os.Stderr, "these tests need network namespaces, and CI is true:", reason)
+			return 1
+		}
+		fmt.Fprintln(os.Stderr, "not tested, without network namespaces:", reason)
+		return 0
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s, stop, err := start(ctx)
+	defer stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	shared = s
+	return m.Run()
+}
+
+func start(ctx context.Context) (_ *suite, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, stop := range slices.Backward(stops) {
+			stop()
+		}
+	}
+	binaries, err := controlplane.Build(ctx, os.Stderr)
+	if err != nil {
+		return nil, stop, err
+	}
+	dir, err := os.MkdirTemp("", "holdfast-repair-")
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, func() { _ = os.RemoveAll(dir) })
+	s := &suite{}
+	if s.binary, err = holdfast.Build(ctx, dir); err != nil {
+		return nil, stop, err
+	}
+	if s.programs, err = tools(dir, map[string]string{"kubectl": binaries.Kubectl, "holdfast": s.binary}); err != nil {
+		return nil, stop, err
+	}
+	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: binaries, Log: os.Stderr}); err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, s.cluster.Stop)
+	if s.client, err = kubernetes.NewForConfig(s.cluster.Config()); err != nil {
+		return nil, stop, err
+	}
+	if s.node, err = kubelet.Start(ctx, kubelet.Options{Cluster: s.cluster, Log: os.Stderr}); err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, s.node.Stop)
+	for name, labels := range map[string]map[string]string{
+		ns: nil, "shop": {"holdfast.dev/mode": "enforce"}, "meshed": {"istio-injection": "enabled"},
+	} {
+		if err := s.cluster.CreateNamespace(ctx, name, labels); err != nil {
+			return nil, stop, err
+		}
+	}
+	if s.istiod, err = s.cluster.StartIstiod(ctx, controlplane.IstioOptions{Node: s.node}); err != nil {
+		return nil, stop, err
+	}
+	if s.ca, err = authority.New("our CA"); err != nil {
+		return nil, stop, err
+	}
+	if err := s.certify(ctx, s.ca, host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
+		return nil, stop, err
+	}
+	s.installation, err = holdfast.Install(ctx, s.cluster, holdfast.Options{
+		Binary: s.binary, Overlay: "cluster-wide", Node: s.node, Replicas: 2, Args: []string{"--shutdown-delay=1s", "--cert-dir=" + certDir}, Edit: s.edit,
+	})
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, s.installation.Stop)
+	return s, stop, nil
+}
+
+// edit gives the installation a certificate of the user's own, in a Secret: what Holdfast makes itself it also mends itself.
+func (s *suite) edit(objects []*unstructured.Unstructured) {
+	for _, o := range objects {
+		if entries, ok, _ := unstructured.NestedSlice(o.Object, "webhooks"); ok {
+			for _, e := range entries {
+				e.(map[string]any)["clientConfig"].(map[string]any)["caBundle"] = base64.StdEncoding.EncodeToString(s.ca.Bundle())
+			}
+			_ = unstructured.SetNestedSlice(o.Object, entries, "webhooks")
+		}
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		spec := o.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
+		spec["volumes"] = append(spec["volumes"].([]any), map[string]any{"name": "cert", "secret": map[string]any{"secretName": secret}})
+		container := spec["containers"].([]any)[0].(map[string]any)
+		container["volumeMounts"] = append(container["volumeMounts"].([]any), map[string]any{"name": "cert", "mountPath": certDir, "readOnly": true})
+	}
+}
+
+// certify writes another certificate into the Secret.
+func (s *suite) certify(ctx context.Context, ca *authority.Authority, name string, from, until time.Time) error {
+	p, err := ca.Issue(name, from, until)
+	if err != nil {
+		return err
+	}
+	return s.store(ctx, map[string][]byte{"tls.crt": p.Certificate, "tls.key": p.Key, "ca.crt": ca.Bundle()})
+}
+
+// store writes the Secret, whether it is there or not.
+func (s *suite) store(ctx context.Context, data map[string][]byte) error {
+	secrets := s.client.CoreV1().Secrets(ns)
+	object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret, Namespace: ns}, Type: corev1.SecretTypeTLS, Data: data}
+	_, err := secrets.Update(ctx, object, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = secrets.Create(ctx, object, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("write the Secret of the certificate: %w", err)
+	}
+	return nil
+}
+
+// command runs holdfast as an administrator does, on another machine, with nothing but a kubeconfig.
+func (s *suite) command(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, s.binary, append([]string{"diagnose", "--kubeconfig", s.cluster.Kubeconfig()}, args...)...)
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return out, nil
+	} else if errors.As(err, &exit) {
+		return nil, fmt.Errorf("holdfast diagnose: %w: %s", err, exit.Stderr)
+	}
+	return out, err
+}
+
+func (s *suite) diagnose(t *testing.T) *diagnose.Report {
+	t.Helper()
+	out, err := s.command(t.Context(), "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode(t, out)
+}
+
+func decode(t *testing.T, out []byte) *diagnose.Report {
+	t.Helper()
+	var r diagnose.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return &r
+}
+
+// causes are "CODE state" of what is not in order, and not skipped because of something else; with the object, where it is not
+// ourselves.
+func causes(r *diagnose.Report) []string {
+	var out []string
+	for i := range r.Probes {
+		l := &r.Probes[i]
+		switch l.State {
+		case diagnose.Failed, diagnose.Warning, diagnose.Unknown:
+			_, name, _ := strings.Cut(l.Object, "/")
+			out = append(out, strings.TrimSpace(l.Code+" "+string(l.State)+" "+name))
+		case diagnose.Passed, diagnose.NotApplicable, diagnose.Skipped:
+		}
+	}
+	return out
+}
+
+// settle asks until the causes are the wanted ones.
+func (s *suite) settle(t *testing.T, want ...string) *diagnose.Report {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		r := s.diagnose(t)
+		got := causes(r)
+		if slices.Equal(got, want) {
+			return r
+		}
+		if time.Now().After(deadline) {
+			var b strings.Builder
+			_ = r.Print(&b)
+			t.Fatalf("got %v, want %v\n%s", got, want, b.String())
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// line returns the answer to a probe about an object of that name, or about ourselves ("").
+func line(r *diagnose.Report, code, name string) *diagnose.Line {
+	for i := range r.Probes {
+		l := &r.Probes[i]
+		if _, of, _ := strings.Cut(l.Object, "/"); l.Code == code && of == name {
+			return l
+		}
+	}
+	return &diagnose.Line{}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tools makes a folder with the programs that people have at hand.
+func tools(dir string, programs map[string]string) (string, error) {
+	path := filepath.Join(dir, "programs")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return "", fmt.Errorf("make a folder for programs: %w", err)
+	}
+	for name, target := range programs {
+		if err := os.Symlink(target, filepath.Join(path, name)); err != nil {
+			return "", fmt.Errorf("link %s: %w", name, err)
+		}
+	}
+	return path, nil
+}
