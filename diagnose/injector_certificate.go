@@ -174,22 +174,25 @@ func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 	if other := n.before(a.callee); other != nil {
 		fix = other.again(certificateCode)
 	}
-	var r Result
+	r := a.silence(h, fix)
+	return &r
+}
+
+// silence is the answer where nobody can be talked to.
+func (a *attempt) silence(h health, fix string) Result {
 	switch {
 	case a.mute:
-		r = failed(fix, "%s %s within %s, tried from here: it hangs", a.address, mute, round(lookUp))
+		return failed(fix, "%s %s within %s, tried from here: it hangs", a.address, mute, round(lookUp))
 	case refused(a.err) && h.ill != "":
-		r = failed(fix, "%s %s, tried from here: %s", a.address, refuses, h.ill)
+		return failed(fix, "%s %s, tried from here: %s", a.address, refuses, h.ill)
 	case refused(a.err) && h.known:
-		r = failed(fix, "%s %s, tried from here, though its pod is ready: it serves another port, or a firewall rejects", a.address, refuses)
+		return failed(fix, "%s %s, tried from here, though its pod is ready: it serves another port, or a firewall rejects", a.address, refuses)
 	case refused(a.err):
-		r = failed(fix, "%s %s, tried from here: nothing listens there, or a firewall rejects", a.address, refuses)
+		return failed(fix, "%s %s, tried from here: nothing listens there, or a firewall rejects", a.address, refuses)
 	case dialTimedOut(a.err) || errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, errNoAnswer):
-		r = warn(fix, "%s %s within %s, tried from here, not from the API server: a network policy or a firewall drops it, or it hangs", noAnswerFrom, a.address, round(dialPatience))
-	default:
-		r = failed(fix, "%s does not speak TLS, tried from here: %v", a.address, a.err)
+		return warn(fix, "%s %s within %s, tried from here, not from the API server: a network policy or a firewall drops it, or it hangs", noAnswerFrom, a.address, round(dialPatience))
 	}
-	return &r
+	return failed(fix, "%s does not speak TLS, tried from here: %v", a.address, a.err)
 }
 
 // judgeChain does so with the certificate that was presented.
