@@ -146,14 +146,14 @@ func (o *origin) where() string {
 }
 
 // itself is what Holdfast's own certificate is good for.
-const itself = "et Holdfast make its own certificate, which it also renews, and whose CA it puts into the configurations (a copy of the Deployment stays here; its pods are replaced within a minute):"
+const itself = "et Holdfast make its own certificate, which it also renews, and whose CA it puts into the configurations (a copy of the Deployment stays in this directory; its pods are replaced within a minute):"
 
 // anew is how another certificate comes into the place of one that is of no use.
 func (s *Subject) anew(ctx context.Context, o *origin) string {
 	host := strings.Join(s.hosts(ctx), ", ")
 	if c := o.certificate; c != nil {
 		return steps(
-			s.reissue(c, "Have cert-manager issue it again, which it does when its Secret is gone (a copy stays here, with the key in it):"),
+			s.reissue(c, "Have cert-manager issue it again, which it does when its Secret is gone (a copy stays in this directory, with the key in it):"),
 			"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
 			"If none comes, the reason is here:",
 			s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
@@ -184,7 +184,7 @@ func (s *Subject) reissue(c *unstructured.Unstructured, why string) string {
 	if secret == "" {
 		return ""
 	}
-	return steps(why, in+" get secret "+secret+" -o yaml > "+secret+".yaml && "+in+" delete secret "+secret)
+	return steps(why, in+" get secret "+secret+" -o yaml > "+stamped(secret)+".yaml && "+in+" delete secret "+secret)
 }
 
 // describe prints why a certificate is as it is.

@@ -116,7 +116,7 @@ func (s *Subject) clear(ctx context.Context, all []*trouble) string {
 		case t.byHand():
 			if !slices.Contains(slicesOf, t.slice.Name) {
 				slicesOf = append(slicesOf, t.slice.Name)
-				lines = append(lines, "Take away EndpointSlice "+t.slice.Name+", which Kubernetes has not made (a copy stays here):",
+				lines = append(lines, "Take away EndpointSlice "+t.slice.Name+", which Kubernetes has not made (a copy stays in this directory):",
 					s.aside("endpointslice", t.slice.Name)+" && "+s.kubectl()+" delete endpointslice "+t.slice.Name)
 			}
 		case t.ours:
@@ -125,14 +125,14 @@ func (s *Subject) clear(ctx context.Context, all []*trouble) string {
 			lines = append(lines, s.estrange(ctx, t.pod))
 		case t.slice != nil && !slices.Contains(slicesOf, t.slice.Name):
 			slicesOf = append(slicesOf, t.slice.Name)
-			lines = append(lines, "No pod is there; have Kubernetes write the list of endpoints again (a copy stays here):",
+			lines = append(lines, "No pod is there; have Kubernetes write the list of endpoints again (a copy stays in this directory):",
 				s.aside("endpointslice", t.slice.Name)+" && "+s.kubectl()+" delete endpointslice "+t.slice.Name)
 		}
 	}
 	if len(pods) > 0 {
-		lines = append(lines, "Have the Deployment make another pod; what this one has said stays here:")
+		lines = append(lines, "Have the Deployment make another pod; what this one has said stays in this directory:")
 		if len(pods) > 1 {
-			lines[len(lines)-1] = "Have the Deployment make other pods; what these have said stays here:"
+			lines[len(lines)-1] = "Have the Deployment make other pods; what these have said stays in this directory:"
 		}
 		for _, pod := range pods {
 			lines = append(lines, s.kubectl()+" logs "+pod+" > "+pod+".log")

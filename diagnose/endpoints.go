@@ -2,11 +2,9 @@ package diagnose
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -156,52 +154,4 @@ func (s *Subject) noPods(ctx context.Context, name, look string) Result {
 	return failed(steps("The Events say what keeps them from being made; if nothing does, the controller manager stands still:",
 		s.kubectl()+" get events --sort-by=.lastTimestamp", s.kubectl()+" describe replicasets"),
 		"Service %s has no endpoint: Deployment %s has no pods", name, d.Name)
-}
-
-// unready is what to do about a pod of ours that is not ready.
-func (s *Subject) unready(ctx context.Context, pod *corev1.Pod) string {
-	look := s.kubectl() + " describe pod " + pod.Name
-	for i := range pod.Status.ContainerStatuses {
-		c := &pod.Status.ContainerStatuses[i]
-		switch w := c.State.Waiting; {
-		case w != nil && strings.Contains(w.Reason, "Image"):
-			return steps("Its description ends with what the registry answers:", look,
-				"If the image came with a new version, go back to the one before:", s.kubectl()+" rollout undo "+s.deploymentName(ctx))
-		case w != nil && w.Reason == "CreateContainerConfigError":
-			return steps("What it names has to be made; the description says which:", look)
-		case w != nil && w.Reason == "CrashLoopBackOff", c.RestartCount > 0:
-			return steps("The last words of the run before have the reason:", s.kubectl()+" logs "+pod.Name+" --previous --tail=50",
-				"If it came with a new version or configuration, go back:", s.kubectl()+" rollout undo "+s.deploymentName(ctx))
-		}
-	}
-	if slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
-	}) {
-		return steps("The nodes have no room for it, or do not suit it; its description ends with why:", look, "kubectl get nodes")
-	}
-	return steps("Start it anew; the log of this one stays here:", s.kubectl()+" logs "+pod.Name+" > "+pod.Name+".log", s.restart(ctx),
-		"If the next one is the same, the description and the log say why:", look, s.logs())
-}
-
-// notReady says why a pod is not ready, "" where it is.
-func notReady(pod *corev1.Pod) string {
-	for i := range pod.Status.ContainerStatuses {
-		c := &pod.Status.ContainerStatuses[i]
-		if w := c.State.Waiting; w != nil {
-			why := "waits: " + strings.TrimSpace(w.Reason+" "+w.Message)
-			if t := c.LastTerminationState.Terminated; t != nil {
-				why += fmt.Sprintf("; it ended with %s (exit code %d), %s so far", t.Reason, t.ExitCode, plural(int(c.RestartCount), "restart"))
-			}
-			return why
-		}
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return "is not scheduled: " + c.Message
-		}
-		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue {
-			return "is not ready: " + c.Message
-		}
-	}
-	return ""
 }

@@ -35,7 +35,7 @@ func listener() Probe {
 // deaf is what to do about this replica of ours: its log goes with it.
 func (s *Subject) deaf() string {
 	pod := s.Server.Replica
-	return steps("Have the Deployment make another pod; the log of this one stays here:",
+	return steps("Have the Deployment make another pod; the log of this one stays in this directory:",
 		s.kubectl()+" logs "+pod+" > "+pod+".log",
 		s.kubectl()+" delete pod "+pod,
 		"If the next one is the same, its log says why:",

@@ -65,20 +65,20 @@ func (s *Subject) down(ctx context.Context, err error) Result {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
 	const nobody = "no server of Holdfast's runs"
-	if ready, waiting, unlisted := s.endpoints(ctx); unlisted == nil && len(ready) == 0 {
-		r := s.noEndpoints(ctx, waiting)
-		return failed(r.Fix, "%s: %s", nobody, r.Message)
-	}
 	pods, _ := s.pods(ctx)
 	for i := range pods {
 		if why := notReady(&pods[i]); why != "" {
 			return failed(s.unready(ctx, &pods[i]), "%s: pod %s %s", nobody, pods[i].Name, why)
 		}
 	}
-	log := ourName + ".log"
-	return failed(steps("Start it anew; what it has said stays here:", s.kubectl()+" logs -l "+nameLabel+"="+ourName+" --tail=-1 --prefix > "+log, s.restart(ctx),
+	if ready, waiting, unlisted := s.endpoints(ctx); unlisted == nil && len(ready) == 0 {
+		r := s.noEndpoints(ctx, waiting)
+		return failed(r.Fix, "%s: %s", nobody, r.Message)
+	}
+	log := stamped(ourName) + ".log"
+	return failed(steps("Start it anew; what it has said stays in this directory:", s.kubectl()+" logs -l "+nameLabel+"="+ourName+" --tail=-1 --prefix > "+log, s.restart(ctx),
 		"If it does not stay, the log of the run before has the reason:", s.kubectl()+" logs -l "+nameLabel+"="+ourName+" --tail=50 --prefix --previous", s.kubectl()+" get pods -o wide",
-		"If it came with a new version or configuration, go back:", s.kubectl()+" rollout undo "+s.deploymentName(ctx)),
+		s.goBack(ctx, "If it came with a new version or arguments, go back (a ConfigMap that was changed in place stays as it is):")),
 		"%s, although its endpoints are listed as ready: nothing listens at the port of its report: %v", nobody, err)
 }
 
@@ -128,10 +128,13 @@ func pointer(key string) string { return strings.NewReplacer("~", "~0", "/", "~1
 // create makes an object that is not there, or makes it as it should be.
 func create(object any) string { return "echo '" + encode(object) + "' | kubectl apply -f -" }
 
-// aside keeps a copy of an object of our namespace in a file.
+// aside keeps a copy of an object of our namespace in a file, beside those of earlier times.
 func (s *Subject) aside(kind, name string) string {
-	return s.kubectl() + " get " + kind + " " + name + " -o yaml > " + name + ".yaml"
+	return s.kubectl() + " get " + kind + " " + name + " -o yaml > " + stamped(name) + ".yaml"
 }
+
+// stamped is the name of a file that a shell gives the time to.
+func stamped(name string) string { return name + "-$(date +%m%d-%H%M%S)" }
 
 // failOpen is the line that has pods start while Holdfast cannot be called; "" where they do already.
 func failOpen(entries []*Entry) string {

@@ -18,7 +18,7 @@ func TestDown(t *testing.T) {
 			"kubectl -n holdfast-system rollout restart deploy/holdfast",
 		},
 		"one crashes": {
-			"patch:\n  Pod/holdfast-a:" + strings.ReplaceAll(crashing, "\n", "\n  "), "no server of Holdfast's runs: pod holdfast-a waits: CrashLoopBackOff; it ended with Error (exit code 2), 3 restarts so far",
+			"patch:\n  Pod/holdfast-a:" + strings.ReplaceAll(crashing, "\n", "\n  "), "no server of Holdfast's runs: pod holdfast-a keeps ending (exit code 2, 3 restarts)",
 			"kubectl -n holdfast-system logs holdfast-a --previous --tail=50",
 		},
 		"scaled to nothing": {

@@ -31,14 +31,14 @@ func newLife(p *controlplane.Process, turned func()) *life {
 	return &life{process: p, began: time.Now(), turned: turned}
 }
 
-// terminated says how it ended.
-func (l *life) terminated(id string) corev1.ContainerState {
+// terminated says how it ended; log is what the container wrote.
+func (l *life) terminated(c *corev1.Container, id, log string) corev1.ContainerState {
 	code, reason := l.process.ExitCode(), "Completed"
 	if code != 0 {
 		reason = "Error"
 	}
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-		ExitCode: int32(code), Reason: reason, ContainerID: id,
+		ExitCode: int32(code), Reason: reason, ContainerID: id, Message: lastWords(c, int32(code), log),
 		StartedAt: metav1.NewTime(l.began), FinishedAt: metav1.Now(),
 	}}
 }

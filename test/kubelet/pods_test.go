@@ -46,6 +46,7 @@ spec:
       containers:
       - name: web
         image: server
+        terminationMessagePolicy: FallbackToLogsOnError
         args: [serve, /pages/page, $(POD_NAME), $(ADDRESS), $(LIMIT), $$(KEPT), $(UNKNOWN)]
         env:
         - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
@@ -230,8 +231,8 @@ func (s *suite) crash(t *testing.T) {
 	_, _ = page(t.Context(), &pod, "/crash")
 	s.restarted(t, &pod, 1)
 	status := s.web(t, 1)[0].Status.ContainerStatuses[0]
-	if last := status.LastTerminationState.Terminated; last == nil || last.ExitCode != 3 || last.Reason != "Error" {
-		t.Errorf("got %v as its last end, want exit code 3", last)
+	if last := status.LastTerminationState.Terminated; last == nil || last.ExitCode != 3 || last.Reason != "Error" || !strings.HasSuffix(last.Message, "crashing\n") {
+		t.Errorf("got %v as its last end, want exit code 3 and what it said last", last)
 	}
 	if got := s.run(t, "-n", "shop", "logs", pod.Name, "--previous", "--tail=1"); got != "crashing\n" {
 		t.Errorf("got %q, want the last line of the run before", got)
@@ -247,7 +248,7 @@ func (s *suite) liveness(t *testing.T) {
 	s.restarted(t, &pod, 2)
 	s.run(t, "-n", "shop", "patch", "secret", "page", "-p", `{"stringData":{"page":"third"}}`)
 	status := s.web(t, 1)[0].Status.ContainerStatuses[0]
-	if last := status.LastTerminationState.Terminated; last == nil || last.ExitCode != 0 {
+	if last := status.LastTerminationState.Terminated; last == nil || last.ExitCode != 0 || last.Message != "" {
 		t.Errorf("got %v as its last end, want exit code 0: it is told to end, not killed", last)
 	}
 }

@@ -1,8 +1,10 @@
 package kubelet
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -28,6 +30,25 @@ func (w *worker) report(ctx context.Context) {
 	case !apierrors.IsNotFound(err) && ctx.Err() == nil:
 		w.kubelet.logf("report on pod %s: %v", pod.Name, err)
 	}
+}
+
+// lastWords is what a container has said when it ended, where its policy asks for that: as much of the end of its log as a kubelet
+// keeps (k8s.io/kubernetes, pkg/kubelet/kuberuntime/kuberuntime_container.go and pkg/kubelet/container/runtime.go at 1.36).
+func lastWords(c *corev1.Container, code int32, log string) string {
+	if c.TerminationMessagePolicy != corev1.TerminationMessageFallbackToLogsOnError || code == 0 {
+		return ""
+	}
+	data, err := os.ReadFile(log)
+	if err != nil {
+		return ""
+	}
+	const mostBytes, mostLines = 2048, 80
+	data = data[max(0, len(data)-mostBytes):]
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(lines[len(lines)-1]) == 0 {
+		lines = lines[:len(lines)-1]
+	}
+	return string(bytes.Join(lines[max(0, len(lines)-mostLines):], nil))
 }
 
 // podStatus is what is to be said of the pod.

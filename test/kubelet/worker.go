@@ -193,12 +193,17 @@ func (w *worker) start() error {
 	return nil
 }
 
+// terminated is how the container has ended.
+func (w *worker) terminated() corev1.ContainerState {
+	return w.life.terminated(&w.pod().Spec.Containers[0], w.status.ContainerID, w.log(w.status.RestartCount))
+}
+
 // ended notes how the container has ended, and when it may start again.
 func (w *worker) ended() {
 	if time.Since(w.life.began) > longRun {
 		w.backoff = shortestBackoff
 	}
-	w.status.LastTerminationState = w.life.terminated(w.status.ContainerID)
+	w.status.LastTerminationState = w.terminated()
 	w.life = nil
 	w.wait("CrashLoopBackOff", fmt.Sprintf("back-off %s restarting the container", w.backoff))
 	w.status.RestartCount++
@@ -225,7 +230,7 @@ func (w *worker) terminate(ctx context.Context) {
 		select {
 		case <-w.life.process.Done():
 			w.status.Ready = false
-			w.status.State = w.life.terminated(w.status.ContainerID)
+			w.status.State = w.terminated()
 			w.report(ctx)
 		case <-w.gone: // by force
 			return

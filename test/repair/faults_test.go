@@ -331,7 +331,7 @@ func faults() []fault {
 			t.Helper()
 			s.patchService(t, `{"spec":{"selector":{"app.kubernetes.io/component":"admission"}}}`)
 		}},
-		{name: "server does not start", causes: []string{"HF201 failed"}, says: "CrashLoopBackOff", mute: true, does: func(t *testing.T, s *suite) {
+		{name: "server does not start", causes: []string{"HF201 failed"}, says: `defaultMode: Unsupported value: "nonsense"`, mute: true, does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.configure(t, "defaultMode: nonsense\n")
 			check(t, s.client.CoreV1().Pods(ns).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=holdfast"}))
