@@ -158,7 +158,7 @@ func aboutNeighbour(ask func(ctx context.Context, s *Subject, n *neighbour) Resu
 		}
 		r := ask(ctx, s, n)
 		if r.State == Failed && r.Effect == "" {
-			r.Effect = n.loss()
+			r.Effect = s.loss(ctx, n)
 		}
 		return r
 	}
@@ -232,12 +232,17 @@ func (n *neighbour) policy() string {
 }
 
 // loss says what a failure means for pods.
-func (n *neighbour) loss() string {
-	policy := n.policy()
+func (s *Subject) loss(ctx context.Context, n *neighbour) string {
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	fate, policy := n.fate(), n.policy()
+	if own := n.ownLabels(); len(own) > 0 && s.askedByNone(ctx, n) {
+		fate = strings.Replace(fate, "the pods that it selects", "only pods whose workload's own template carries "+strings.Join(own, " or "), 1)
+	}
 	if n.entries[0].Mutating && n.fails() {
 		policy += "; FailedCreate on their ReplicaSets"
 	}
-	return "Meanwhile " + n.fate() + " (" + policy + ")."
+	return "Meanwhile " + fate + " (" + policy + ")."
 }
 
 // callee is what an entry calls: a port of a Service, or a URL.

@@ -89,6 +89,43 @@ func (s *Subject) askedFor(ctx context.Context, n *neighbour) string {
 	}
 }
 
+// askedByNone tells that no namespace asks for it; false where that cannot be known.
+func (s *Subject) askedByNone(ctx context.Context, n *neighbour) bool {
+	_, err := s.Namespaces(ctx)
+	return err == nil && len(s.asking(ctx, n)) == 0
+}
+
+// ownLabels are those by which pods ask for it themselves, in namespaces that say nothing; none where it is not known.
+func (n *neighbour) ownLabels() []string {
+	if !n.istio() {
+		return nil
+	}
+	var out []string
+	for _, l := range []token{{istioRevision, n.called()}, {"sidecar.istio.io/inject", "true"}} {
+		if slices.ContainsFunc(n.entries, func(e *Entry) bool {
+			return e.Mutating && e.Creates("pods") && e.SeesNamespace(nil) && e.SeesObject(map[string]string{l.key: l.value})
+		}) {
+			out = append(out, l.key+"="+l.value)
+		}
+	}
+	return out
+}
+
+// templates lists the workloads whose own template asks for it. Pods of theirs would not do: where they are refused, there are none.
+func (n *neighbour) templates() string {
+	own := n.ownLabels()
+	if len(own) == 0 {
+		return ""
+	}
+	lines := []string{"If the template of a workload asks for it by a label of its own, its pods start without a sidecar once it is deleted. Have these ask for a revision that is there:"}
+	for _, l := range own {
+		key, value, _ := strings.Cut(l, "=")
+		lines = append(lines, "kubectl get deploy,sts,ds,cronjobs,jobs -A -o jsonpath='{range .items[?(@..template.metadata.labels."+
+			strings.ReplaceAll(key, ".", `\.`)+`=="`+value+`")]}{.kind}{"\t"}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'`)
+	}
+	return steps(lines...)
+}
+
 // living returns other configurations of the same injector behind which its program runs, that of the default first.
 func (n *neighbour) living(ctx context.Context, s *Subject) []*neighbour {
 	var out []*neighbour
@@ -148,6 +185,9 @@ func (n *neighbour) move(asking []corev1.Namespace, to *neighbour) string {
 	return steps(lines...)
 }
 
+// instead begins the way that is for few.
+const instead = "If it should be here instead"
+
 // remove deletes the configuration, with a copy kept.
 func (n *neighbour) remove() string {
 	return steps("kubectl get "+n.where()+" -o yaml > "+n.entries[0].Configuration+".yaml", "kubectl delete "+n.where())
@@ -159,29 +199,29 @@ func (s *Subject) leftOver(ctx context.Context, n *neighbour) string {
 	defer cancel()
 	switch {
 	case !n.entries[0].Mutating:
-		return steps("Delete it, with a copy kept. What it checked is then not checked any more, and nothing is refused:", n.remove(), n.install(), n.kept())
+		return steps("Delete it, with a copy kept. What it checked is then not checked any more, and nothing is refused:", n.remove(), n.kept(), n.install(instead))
 	case !n.istio():
-		return steps("Delete it, with a copy kept. Pods then start without what "+n.title+" adds:", n.remove(), n.install(), n.kept())
+		return steps("Delete it, with a copy kept. Pods then start without what "+n.title+" adds:", n.remove(), n.kept(), n.install(instead))
 	}
 	asking, heirs := s.asking(ctx, n), n.living(ctx, s)
 	if n.tag != "" && len(heirs) > 0 {
 		return steps(n.lead(heirs), n.kept())
 	}
-	own := steps("If a pod asks for it by a label of its own, its Deployment has to ask for another one, too:", "kubectl get pods -A -l "+istioRevision+"="+n.called())
+	own := n.templates()
 	if len(asking) == 0 {
-		return steps("Delete it, with a copy kept:", n.remove(), own, n.install(), n.kept())
+		return steps("Delete it, with a copy kept:", n.remove(), n.kept(), own, n.install(instead))
 	}
 	for _, to := range heirs {
 		if move := n.move(asking, to); move != "" {
 			return steps("Have its namespaces ask for a revision that is there ("+names(heirs)+"):", move,
 				"Then delete it, with a copy kept. Deleted before, their pods would start without a sidecar, and nobody would get an error:", n.remove(),
-				n.restarts("If pods of theirs run with its sidecar, they have lost their control plane. Start them anew:", asking), own, n.install(), n.kept())
+				n.restarts("If pods of theirs run with its sidecar, they have lost their control plane. Start them anew:", asking), n.kept(), own, n.install(instead))
 		}
 		if to.servesAll(asking) {
-			return steps("Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept:", n.remove(), own, n.install(), n.kept())
+			return steps("Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept:", n.remove(), n.kept(), own, n.install(instead))
 		}
 	}
-	return steps(n.install(),
+	return steps(n.install("If it should be here"),
 		"Or, where it is gone for good, delete it, with a copy kept. Pods of those namespaces then start without a sidecar, and whoever demands mutual TLS refuses them:",
 		n.remove(), own, n.kept())
 }
@@ -212,14 +252,14 @@ func (n *neighbour) lead(heirs []*neighbour) string {
 }
 
 // install is for what is not there yet, or should not have gone.
-func (n *neighbour) install() string {
+func (n *neighbour) install(when string) string {
 	if n.istio() && n.revision != "" && n.tag == "" {
-		return steps("If revision "+n.revision+" is to be here, install it and leave all else as it is:", "istioctl install --revision "+n.revision)
+		return steps(when+", install it:", "istioctl install --revision "+n.revision)
 	}
 	if k := keeperOf(n.entries[0].Labels, n.entries[0].Annotations); k != nil {
-		return steps("If it is to be here, have "+k.who+" install it again, and leave all else as it is:", k.again)
+		return steps(when+", have "+k.who+" install it again:", k.again)
 	}
-	return "If it is to be here, install " + n.title + " again, and leave all else as it is."
+	return when + ", install " + n.title + " again."
 }
 
 // without finds the Deployment of an injector whose Service is gone; nil where there is none, or no way to tell.

@@ -549,6 +549,27 @@ func TestInjectors(t *testing.T) {
 			"HF231 failed: kubectl -n web rollout restart deployment\nkubectl -n web2 rollout restart deployment",
 			"HF231 failed: istioctl install --revision canary",
 		}},
+		{"a revision that is gone, for which no namespace asks", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			there := w.namespaces
+			w.gone("stale", map[string]string{"istio.io/rev": "stale"}, nil)
+			w.namespaces = there
+		}, []string{
+			"HF231 failed: which does not exist; no namespace asks for it",
+			"HF231 failed: Meanwhile only pods whose workload's own template carries istio.io/rev=stale are refused (failurePolicy Fail; FailedCreate on their ReplicaSets).",
+			"HF231 failed: Delete it, with a copy kept:\nkubectl get mutatingwebhookconfiguration/istio-sidecar-injector-stale -o yaml > istio-sidecar-injector-stale.yaml\nkubectl delete",
+			`HF231 failed: kubectl get deploy,sts,ds,cronjobs,jobs -A -o jsonpath='{range .items[?(@..template.metadata.labels.istio\.io/rev=="stale")]}{.kind}{"\t"}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'` +
+				"\nIf it should be here instead, install it:\nistioctl install --revision stale",
+		}},
+		{"a default that is gone, for which no namespace asks", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.namespaces = []string{"service", "deployment", "slice"}, w.namespaces[:2]
+			setPolicy(w, admissionregistrationv1.Ignore)
+		}, []string{
+			"HF231 failed: Meanwhile only pods whose workload's own template carries istio.io/rev=default or sidecar.istio.io/inject=true start without what it adds, and nobody gets an error (failurePolicy Ignore).",
+			`HF231 failed: [?(@..template.metadata.labels.sidecar\.istio\.io/inject=="true")]`,
+		}},
+		{"a revision that is gone, for which a namespace asks", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.gone("canary", map[string]string{"istio.io/rev": "canary"}, nil)
+		}, []string{"HF231 failed: Meanwhile the pods that it selects are refused"}},
 		{"a revision that is gone, with a chart that keeps it", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.gone("canary", map[string]string{"istio.io/rev": "canary"}, map[string]string{"meta.helm.sh/release-name": "istiod-canary", "meta.helm.sh/release-namespace": "istio-system"})
 		}, []string{"HF231 failed: Helm release istio-system/istiod-canary wrote it: change its values too"}},
