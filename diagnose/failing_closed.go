@@ -16,7 +16,7 @@ import (
 func failingClosed() Probe {
 	return Probe{
 		Topic: report.Topic{
-			Code: "HF217", Name: "failing-closed", Severity: report.Error,
+			Code: "HF217", Name: "failing-closed", Severity: report.Warning,
 			Title: "the cluster does not stand still while Holdfast does",
 			Why:   "With failurePolicy Fail no pod is created while Holdfast cannot be called. If that holds for the namespaces that the cluster itself lives in, or for Holdfast's own, nothing can be started again, Holdfast included; with a single replica, or without a disruption budget, every drain of a node stops the cluster.",
 			Fix:   "Set failurePolicy: Ignore, or leave kube-system and Holdfast's namespace out by namespaceSelector, and run two replicas with a PodDisruptionBudget.",
@@ -63,7 +63,6 @@ func (s *Subject) vital(entries, closed []*Entry, namespaces []corev1.Namespace)
 	if len(bad) == 0 {
 		return nil
 	}
-	// Those that fail open too: both configurations are to see the same.
 	leaveOut := patchEach(entries, func(e *Entry) []op {
 		if len(sees[e]) == 0 {
 			return nil
@@ -71,7 +70,11 @@ func (s *Subject) vital(entries, closed []*Entry, namespaces []corev1.Namespace)
 		return leave(e.NamespaceSelector, sees[e])
 	})
 	e := bad[0]
-	r := failed(steps("Leave out what has to start without Holdfast:", leaveOut,
+	lead := "Leave out what has to start without Holdfast:"
+	if strings.Contains(leaveOut, "\n") {
+		lead = "Leave out what has to start without Holdfast, in both configurations, which are to see the same namespaces:"
+	}
+	r := warn(steps(lead, leaveOut,
 		"Or have pods start everywhere without Holdfast while it cannot be called:", failOpen(closed), kept(e.Labels, e.Annotations)),
 		"%s (%s) has failurePolicy Fail and sees namespace %s: nothing there starts while Holdfast cannot be called%s",
 		e.Where(), e.Name, strings.Join(sees[e], " and namespace "), besides(len(bad), "entry", "entries")).meaning(notYet)

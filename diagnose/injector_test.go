@@ -509,7 +509,7 @@ func TestInjectors(t *testing.T) {
 			w.raw["/metrics"] = "process_start_time_seconds 1\n" +
 				`apiserver_admission_webhook_request_total{code="500",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejected="true",type="admit"} 3` + "\n" +
 				`apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name="namespace.sidecar-injector.istio.io",operation="CREATE",rejection_code="0",type="admit"} 3` + "\n"
-		}, []string{"HF239 failed: 3 of 3 calls failed since the API server started", "HF239 failed: at port 15017"}},
+		}, []string{"HF239 failed: 3 of 3 calls failed since the API server started", "HF239 failed: TCP 15017 (the pods of Service"}},
 		{"calls failed, and it may be another's", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = nil
 			other := istioConfig("istio-sidecar-injector-canary", "canary", nil)

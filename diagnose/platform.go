@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -35,6 +36,19 @@ type Platform struct {
 	Cluster string
 	// Group is AKS's resource group of the nodes.
 	Group string
+	Ends
+}
+
+// Ends are those of the way that a firewall is in, for whoever keeps one that is no cloud's.
+type Ends struct {
+	// From are the addresses of the control plane, as it lists them itself; To those of the nodes, as far as they were looked at,
+	// and More is how many others there are.
+	From, To []string
+	More     int
+	// Pods are the addresses to which it leads now, where whoever asks has put them in.
+	Pods []string
+	// Inside tells that nothing in the cluster closes it: no network policy has to be looked at.
+	Inside bool
 }
 
 // mostNodes is how many nodes are looked at: one may be odd, a hundred are alike.
@@ -44,7 +58,7 @@ const mostNodes = 50
 func (s *Subject) Platform(ctx context.Context) Platform {
 	nodes, err := s.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: mostNodes})
 	if err != nil {
-		return Platform{}
+		return Platform{Ends: Ends{From: s.controlPlane(ctx)}}
 	}
 	var best Platform
 	for i := range nodes.Items {
@@ -52,7 +66,40 @@ func (s *Subject) Platform(ctx context.Context) Platform {
 			best = p
 		}
 	}
+	best.To = internal(nodes.Items)
+	if rest := nodes.RemainingItemCount; rest != nil {
+		best.More = int(*rest)
+	}
+	best.From = s.controlPlane(ctx)
 	return best
+}
+
+// internal are the addresses that nodes have among themselves.
+func internal(nodes []corev1.Node) []string {
+	var out []string
+	for i := range nodes {
+		for _, a := range nodes[i].Status.Addresses {
+			if a.Type == corev1.NodeInternalIP {
+				out = append(out, a.Address)
+			}
+		}
+	}
+	return unique(out)
+}
+
+// controlPlane are the addresses that the API servers list themselves at.
+func (s *Subject) controlPlane(ctx context.Context) []string {
+	slicesOf, err := s.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=kubernetes"})
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for i := range slicesOf.Items {
+		for k := range slicesOf.Items[i].Endpoints {
+			out = append(out, slicesOf.Items[i].Endpoints[k].Addresses...)
+		}
+	}
+	return unique(out)
 }
 
 // told counts what is known.
@@ -191,7 +238,7 @@ func when(is bool, c Cloud) Cloud {
 // pastes into any shell as it stands, once those above it have been pasted; nothing is sent that came back empty.
 func OpenPort(p Platform, port int, whose string) string {
 	if port == 0 {
-		return "Let the control plane's machines reach the port that " + whose + " serves: firewall, security group, network policy."
+		return "Have whoever keeps the firewall let the control plane's machines reach the port that " + whose + " serves."
 	}
 	var lines []string
 	switch p.Cloud {
@@ -202,7 +249,7 @@ func OpenPort(p Platform, port int, whose string) string {
 	case AKS:
 		lines = p.openAKS()
 	case Other:
-		lines = []string{"Let the control plane's machines reach the pods at port @PORT (@WHOSE): firewall, security group, network policy. The port of the Service is not the one that is blocked."}
+		lines = p.openOther()
 	}
 	return p.fill(lines, port, whose)
 }

@@ -13,6 +13,30 @@ func (p *Platform) fill(lines []string, port int, whose string) string {
 	).Replace(strings.Join(lines, "\n"))
 }
 
+// openOther is what to tell whoever keeps the firewall.
+func (p *Platform) openOther() []string {
+	const most = 5
+	some := func(of []string, more int) string {
+		more += max(0, len(of)-most)
+		switch of = of[:min(len(of), most)]; {
+		case len(of) == 0:
+			return ""
+		case more > 0:
+			return " (" + strings.Join(of, ", ") + " and " + strconv.Itoa(more) + " more)"
+		}
+		return " (" + strings.Join(of, ", ") + ")"
+	}
+	text := "Tell whoever keeps the firewall: TCP @PORT (@WHOSE) has to be open from the control plane" + some(p.From, 0) + " to the nodes" + some(p.To, p.More)
+	if len(p.Pods) > 0 {
+		text += ", where the pods have " + strings.TrimSuffix(strings.TrimPrefix(some(p.Pods, 0), " ("), ")") + " now"
+	}
+	lines := []string{text + "; the port of the Service is not the one that is blocked."}
+	if !p.Inside {
+		lines = append(lines, "A network policy in the namespace of the pods can close it, too.")
+	}
+	return lines
+}
+
 // current is the name of the cluster in the kubeconfig that is in use: gcloud and aws write one there that says which it is.
 const current = `kubectl config view --minify -o jsonpath='{.clusters[0].name}'`
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -192,53 +191,6 @@ func (s *Subject) grantTry(ctx context.Context) string {
 		return steps("Ask from inside, where the right is:", s.inside(ctx, "diagnose"), "Or as somebody who may create configmaps in namespace "+s.Own.Namespace+".")
 	}
 	return "HF218 says how it is given."
-}
-
-// anotherWebhook is for an answer that some other webhook gave.
-func (s *Subject) anotherWebhook(ctx context.Context, text string) Result {
-	_, rest, _ := strings.Cut(text, "webhook \"")
-	name, _, _ := strings.Cut(rest, "\"")
-	all, _ := s.Entries(ctx)
-	at := slices.IndexFunc(all, func(e *Entry) bool { return e.Name == name })
-	if at < 0 {
-		return unknown(steps("Find the configuration that has it:", "kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o custom-columns='KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'"),
-			"another webhook keeps the probe's ConfigMap out, so that nothing can be told about ours: %s", text)
-	}
-	e := all[at]
-	who := ""
-	if k := keeperOf(e.Labels, e.Annotations); k != nil {
-		who = " (" + k.who + ")"
-	}
-	to := "a URL"
-	lines := []string{"It is not Holdfast's: tell those whose it is" + who + ". What it is, and what it calls:", "kubectl get " + e.Where() + " -o yaml"}
-	if service := e.ClientConfig.Service; service != nil {
-		to = "Service " + service.Namespace + "/" + service.Name
-		lines = append(lines, "kubectl -n "+service.Namespace+" get pods,endpointslices -o wide")
-	} else if e.ClientConfig.URL != nil {
-		to = *e.ClientConfig.URL
-	}
-	if !strings.Contains(text, "failed calling webhook") { // it was called, and says no
-		return unknown(steps("Have that policy let ConfigMaps with the label "+config.ProbeLabel+"="+config.ProbeLabelValue+" pass in namespace "+s.Own.Namespace+"; it is in:", "kubectl get "+e.Where()+" -o yaml"),
-			"%s (entry %s) turns the probe's ConfigMap away, so that nothing can be told about ours: %s", e.Where(), e.Name, text).meaning(noPod)
-	}
-	if e.Fails() {
-		lines = append(lines, "If those are asleep and the cluster must go on, have it let everything pass that it cannot judge:", e.patch(op{"replace", "/failurePolicy", "Ignore"}))
-	}
-	return unknown(steps(lines...), "%s (entry %s, calling %s) keeps the probe's ConfigMap out, so that nothing can be told about ours: %s", e.Where(), e.Name, to, text).
-		meaning(refusedToo(e, s.Own.Namespace))
-}
-
-// refusedToo says what else an entry of somebody else's refuses, by its selectors.
-func refusedToo(e *Entry, namespace string) string {
-	where := "in other namespaces too, as far as its selector goes"
-	if one := e.NamespaceSelector; one != nil && one.MatchLabels[corev1.LabelMetadataName] == namespace {
-		where = "in this namespace alone"
-	}
-	pods := "ConfigMaps are refused"
-	if e.Creates("pods") {
-		pods = "ConfigMaps and pods are refused"
-	}
-	return "This is a greater fire than Holdfast's: " + pods + ", " + where + "."
 }
 
 // explain names the cause that the words of an error stand for (client-go and net/http at Go 1.26, k8s.io/apiserver at 1.36).

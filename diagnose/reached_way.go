@@ -45,14 +45,20 @@ func (s *Subject) openWay(ctx context.Context, port int) string {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
 	p := s.Platform(ctx)
-	lines := []string{OpenPort(p, port, "Holdfast's")}
-	if at := s.addresses(ctx); at != "" {
-		lines = append(lines, at)
+	if p.Cloud != Other {
+		return steps(OpenPort(p, port, "Holdfast's"), s.addresses(ctx))
 	}
-	if p.Cloud == Other {
-		lines = append(lines, "If the pods have addresses of an overlay network (Calico, Cilium), which the control plane has no way to, no rule helps: r"+strings.TrimPrefix(s.hostNetwork(ctx), "R"))
+	if pods, err := s.pods(ctx); err == nil {
+		for i := range pods {
+			if ip := pods[i].Status.PodIP; ip != "" {
+				p.Pods = append(p.Pods, ip)
+			}
+		}
 	}
-	return steps(lines...)
+	l := s.needed["HF212"]
+	p.Inside = l != nil && (l.State == Passed || l.State == NotApplicable)
+	return steps(OpenPort(p, port, "Holdfast's"), fmt.Sprintf("If the pods have addresses of an overlay network (Calico, Cilium) that the control plane has no way to, no rule helps: "+
+		"run Holdfast in the network of the nodes (hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet in its Deployment), where its ports %d, 8080 and 8081 have to be free.", s.port(ctx)))
 }
 
 // addresses says where our servers are, and on which machines.

@@ -356,7 +356,7 @@ func faults() []fault {
 			t.Helper()
 			stranger(t, s, s.ca)
 		}},
-		{name: "fails closed where the cluster lives", causes: []string{"HF217 failed"}, says: "has failurePolicy Fail and sees namespace kube-system", does: func(t *testing.T, s *suite) {
+		{name: "fails closed where the cluster lives", causes: []string{"HF217 warning"}, says: "has failurePolicy Fail and sees namespace kube-system", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.patch(t, true, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"},{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]`)
 			s.patch(t, false, `[{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]`)
