@@ -13,6 +13,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"holdfast.dev/holdfast/report"
 )
 
 // byController is who makes EndpointSlices of a Service with a selector (k8s.io/kubernetes, pkg/controller/endpointslice at 1.36).
@@ -156,7 +158,7 @@ func (s *Subject) estrange(ctx context.Context, pod *corev1.Pod) string {
 		key := sortedKeys(service.Spec.Selector)[0]
 		return steps("Take the label from pod "+pod.Name+" by which the Service selects it:", s.kubectl()+" label pod "+pod.Name+" "+key+"-")
 	}
-	whose := strings.ToLower(owner.Kind) + "/" + owner.Name
+	whose := report.Word(strings.ToLower(owner.Kind) + "/" + owner.Name) // nobody has checked it
 	if d, err := s.deployment(ctx); err == nil && d != nil {
 		for _, key := range sortedKeys(d.Spec.Template.Labels) {
 			value := d.Spec.Template.Labels[key]

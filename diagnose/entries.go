@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"holdfast.dev/holdfast/config"
 	"holdfast.dev/holdfast/injectors"
+	"holdfast.dev/holdfast/report"
 )
 
 // Paths of the server, as the entries of our webhook configurations have to name them.
@@ -145,15 +147,31 @@ func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
 			if w.ReinvocationPolicy != nil {
 				e.Reinvocation = *w.ReinvocationPolicy
 			}
-			out = append(out, e)
+			out = append(out, e.tame())
 		}
 	}
 	for _, v := range sorted(validating, func(v *admissionregistrationv1.ValidatingWebhookConfiguration) string { return v.Name }) {
 		for i := range v.Webhooks {
-			out = append(out, &Entry{Configuration: v.Name, Index: i, Labels: v.Labels, Annotations: v.Annotations, ValidatingWebhook: v.Webhooks[i]})
+			e := &Entry{Configuration: v.Name, Index: i, Labels: v.Labels, Annotations: v.Annotations, ValidatingWebhook: v.Webhooks[i]}
+			out = append(out, e.tame())
 		}
 	}
 	return out, nil
+}
+
+// tame makes plain words of what the API server does not check and commands will name: a Service's name and namespace, and the
+// Certificate that an annotation points to.
+func (e *Entry) tame() *Entry {
+	if service := e.ClientConfig.Service; service != nil {
+		copied := *service
+		copied.Namespace, copied.Name = report.Word(service.Namespace), report.Word(service.Name)
+		e.ClientConfig.Service = &copied
+	}
+	if from, ok := e.Annotations[injectFrom]; ok {
+		e.Annotations = maps.Clone(e.Annotations)
+		e.Annotations[injectFrom] = report.Word(from)
+	}
+	return e
 }
 
 func sorted[T any](list []T, name func(T) string) []T {

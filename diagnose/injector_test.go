@@ -589,7 +589,7 @@ func TestInjectors(t *testing.T) {
 		{"a Service that is gone, whose chart can write it again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left, w.deployment.Labels = []string{"service", "slice"}, map[string]string{"app": "istiod"}
 			w.deployment.Annotations = map[string]string{"meta.helm.sh/release-name": "istiod", "meta.helm.sh/release-namespace": "istio-system"}
-		}, []string{"HF231 failed: Have Helm release istio-system/istiod write it again:\nhelm -n istio-system get manifest istiod | kubectl apply -f -\nOr, until that is possible"}},
+		}, []string{"HF231 failed: Have Helm release istio-system/istiod write it again:\nhelm -n istio-system get manifest istiod | kubectl -n istio-system apply -f -\nOr, until that is possible"}},
 		{"a URL that does not resolve, and istiod runs here", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			byURL(w, "https://gone.example.com/inject")
 			w.deployment.Labels = map[string]string{"app": "istiod"}

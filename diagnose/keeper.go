@@ -3,6 +3,8 @@ package diagnose
 import (
 	"fmt"
 	"strings"
+
+	"holdfast.dev/holdfast/report"
 )
 
 // keeper is a program that holds an object as it is written elsewhere, and undoes what is changed by hand.
@@ -18,6 +20,7 @@ type keeper struct {
 // Marks: Helm 3 and 4 (pkg/action/validate.go), Argo CD (docs/user-guide/resource_tracking.md at 3.0), Flux
 // (kustomize-controller and helm-controller at v2: the labels NAME and NAMESPACE of their groups).
 func keeperOf(labels, annotations map[string]string) *keeper {
+	annotation := func(key string) string { return report.Word(annotations[key]) } // labels are plain words, annotations anything
 	const argo, flux, fluxHelm = "argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/"
 	switch {
 	case labels[fluxHelm+"name"] != "":
@@ -31,12 +34,12 @@ func keeperOf(labels, annotations map[string]string) *keeper {
 	case labels[argo+"instance"] != "" || annotations[argo+"tracking-id"] != "":
 		name := labels[argo+"instance"]
 		if name == "" {
-			name, _, _ = strings.Cut(annotations[argo+"tracking-id"], ":")
+			name, _, _ = strings.Cut(annotation(argo+"tracking-id"), ":")
 		}
 		return &keeper{who: "Argo CD application " + name, where: "its source", again: "argocd app sync " + name}
 	case annotations["meta.helm.sh/release-name"] != "":
-		name, of := annotations["meta.helm.sh/release-name"], annotations["meta.helm.sh/release-namespace"]
-		again := fmt.Sprintf("helm -n %s get manifest %s | kubectl apply -f -", of, name)
+		name, of := annotation("meta.helm.sh/release-name"), annotation("meta.helm.sh/release-namespace")
+		again := fmt.Sprintf("helm -n %s get manifest %s | kubectl -n %s apply -f -", of, name, of)
 		return &keeper{who: "Helm release " + of + "/" + name, where: "its values", again: again, lasts: true}
 	}
 	return nil

@@ -65,19 +65,19 @@ func (r Result) meaning(effect string) Result {
 // The ways to answer.
 
 func passed(format string, args ...any) Result {
-	return Result{State: Passed, Message: fmt.Sprintf(format, args...)}
+	return Result{State: Passed, Message: say(format, args)}
 }
 
 func failed(fix, format string, args ...any) Result {
-	return Result{State: Failed, Message: fmt.Sprintf(format, args...), Fix: fix}
+	return Result{State: Failed, Message: say(format, args), Fix: fix}
 }
 
 func warn(fix, format string, args ...any) Result {
-	return Result{State: Warning, Message: fmt.Sprintf(format, args...), Fix: fix}
+	return Result{State: Warning, Message: say(format, args), Fix: fix}
 }
 
 func notApplicable(format string, args ...any) Result {
-	return Result{State: NotApplicable, Message: fmt.Sprintf(format, args...)}
+	return Result{State: NotApplicable, Message: say(format, args)}
 }
 
 // skipped blames another probe for what cannot be asked.
@@ -86,7 +86,23 @@ func skipped(cause string) Result {
 }
 
 func unknown(fix, format string, args ...any) Result {
-	return Result{State: Unknown, Message: fmt.Sprintf(format, args...), Fix: fix}
+	return Result{State: Unknown, Message: say(format, args), Fix: fix}
+}
+
+// say fills a message. What is filled in may be anybody's: error texts, names in certificates, annotations. The lines of the
+// message are those of the format.
+func say(format string, args []any) string {
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case string:
+			args[i] = report.OneLine(v)
+		case error:
+			args[i] = report.OneLine(v.Error())
+		case fmt.Stringer:
+			args[i] = report.OneLine(v.String())
+		}
+	}
+	return fmt.Sprintf(format, args...)
 }
 
 // Group is a list of probes that belong together. Groups are asked at the same time.
