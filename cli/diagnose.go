@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -145,8 +144,9 @@ func (f *diagnoseFlags) subject(ctx context.Context) (*diagnose.Subject, error) 
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now() //nolint:forbidigo // how long somebody has waited
 	cluster.UserAgent = "holdfast-diagnose/" + currentVersion()
-	own := diagnose.Own{Namespace: f.namespace, Service: f.service}
+	own := diagnose.Own{Namespace: ownNamespace(cluster, f.namespace), Service: f.service}
 	s, err := diagnose.Connect(cluster, own, time.Now) //nolint:forbidigo // where the clock comes in
 	if err != nil {
 		return nil, err
@@ -155,7 +155,9 @@ func (f *diagnoseFlags) subject(ctx context.Context) (*diagnose.Subject, error) 
 	if !inside(cluster) || s.MayCreatePods(ctx) {
 		s.AsCaller(cluster)
 	}
-	s.Own = s.Locate(ctx)
+	if s.Own, err = s.Locate(ctx); err != nil {
+		return nil, err
+	}
 	s.ServerReport, s.ThroughAPI = s.ReportOfPods, true
 	if f.server != "" {
 		s.ServerReport = func(ctx context.Context) (*diagnose.Report, error) { return fetchReport(ctx, f.server) }
@@ -168,7 +170,16 @@ func (f *diagnoseFlags) subject(ctx context.Context) (*diagnose.Subject, error) 
 			return s.ReportOfPods(ctx)
 		}
 	}
+	s.Spent = time.Since(began)
 	return s, nil
+}
+
+// ownNamespace is the one that a flag names, else, in a pod of Holdfast's, the pod's.
+func ownNamespace(c *rest.Config, flag string) string {
+	if flag != "" || !inside(c) {
+		return flag
+	}
+	return os.Getenv("POD_NAMESPACE") //nolint:forbidigo // the manifests set it, for serve too
 }
 
 // inside tells whether the command runs in a pod, with its service account.
@@ -195,9 +206,9 @@ func fetchReport(ctx context.Context, server string) (*diagnose.Report, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, errors.New(server + ": " + res.Status + ": " + strings.TrimSpace(string(body)))
 	}
-	var r diagnose.Report
-	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, fmt.Errorf("decode the report of %s: %w", server, err)
+	r, err := diagnose.DecodeReport(body)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", server, err)
 	}
-	return &r, nil
+	return r, nil
 }

@@ -51,11 +51,13 @@ func (f *webhooksFlags) run(c *cobra.Command, only []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := diagnose.Connect(cluster, diagnose.Own{Namespace: f.namespace, Service: f.service}, time.Now) //nolint:forbidigo // where the clock comes in
+	s, err := diagnose.Connect(cluster, diagnose.Own{Namespace: ownNamespace(cluster, f.namespace), Service: f.service}, time.Now) //nolint:forbidigo // where the clock comes in
 	if err != nil {
 		return err
 	}
-	s.Own = s.Locate(c.Context())
+	if s.Own, err = s.Locate(c.Context()); err != nil {
+		return err
+	}
 	installation, from, err := s.Installation(c.Context())
 	if err != nil {
 		return err

@@ -2,9 +2,9 @@ package diagnose
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,22 +23,30 @@ const (
 // locateTimeout bounds Locate: whoever cannot be asked about this will say so again in a probe.
 const locateTimeout = 3 * time.Second
 
-// Locate completes Own where it says nothing: with the Service that webhook configurations with our label call, else with the
-// Service that bears it, else with the shipped names.
-func (s *Subject) Locate(ctx context.Context) Own {
+// Locate completes Own where it says nothing: with the Service that webhook configurations with our label call, else with the one
+// in its namespace that bears the label, else with the shipped names. It is an error where several are meant: what is printed about
+// one is not to be done to the other. Without a configuration no other namespace than the shipped one is taken for ours: anybody may
+// label a Service.
+func (s *Subject) Locate(ctx context.Context) (Own, error) {
 	own := s.Own
-	if own.Namespace == "" || own.Service == "" {
-		ctx, cancel := context.WithTimeout(ctx, locateTimeout)
-		defer cancel()
-		subject := *s
-		subject.seen = newSeen(ctx)
-		namespace, service := subject.find(ctx)
-		if own.Namespace == "" {
-			own.Namespace = namespace
-		}
-		if own.Service == "" {
-			own.Service = service
-		}
+	if own.Namespace != "" && own.Service != "" {
+		return own, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+	defer cancel()
+	subject := *s
+	subject.seen = newSeen(ctx)
+	found := subject.called(ctx)
+	if len(found) == 0 {
+		found = subject.labelled(ctx)
+	}
+	switch {
+	case len(found) > 1:
+		return own, fmt.Errorf("there is more than one Holdfast: %s; name one with --namespace and --service-name", places(found))
+	case len(found) == 1 && own.Namespace == "" && found[0].stray:
+		return own, fmt.Errorf("no webhook configuration of Holdfast is there to go by, and its Service may be %s; name it with --namespace", places(found))
+	case len(found) == 1:
+		own = found[0].Own
 	}
 	if own.Namespace == "" {
 		own.Namespace = defaultNamespace
@@ -46,23 +54,62 @@ func (s *Subject) Locate(ctx context.Context) Own {
 	if own.Service == "" {
 		own.Service = defaultService
 	}
-	return own
+	return own, nil
 }
 
-func (s *Subject) find(ctx context.Context) (namespace, service string) {
+// candidate is where Holdfast may be; stray tells that nobody with a right over the whole cluster says so.
+type candidate struct {
+	Own
+	stray bool
+}
+
+func places(found []candidate) string {
+	var out []string
+	for _, c := range found {
+		out = append(out, c.Namespace+"/"+c.Service)
+	}
+	return list(out)
+}
+
+// called are the Services that configurations with our label call, and that fit what Own says.
+func (s *Subject) called(ctx context.Context) []candidate {
 	entries, err := s.Entries(ctx)
-	if err == nil {
-		for _, e := range entries {
-			if to := e.ClientConfig.Service; to != nil && e.Labels[nameLabel] == ourName && (s.Own.Namespace == "" || to.Namespace == s.Own.Namespace) {
-				return to.Namespace, to.Name
-			}
+	if err != nil {
+		return nil
+	}
+	var found []candidate
+	for _, e := range entries {
+		to := e.ClientConfig.Service
+		if to == nil || e.Labels[nameLabel] != ourName || s.Own.Namespace != "" && to.Namespace != s.Own.Namespace || s.Own.Service != "" && to.Name != s.Own.Service {
+			continue
+		}
+		if c := (candidate{Own: Own{Namespace: to.Namespace, Service: to.Name, Port: s.Own.Port}}); !slices.Contains(found, c) {
+			found = append(found, c)
 		}
 	}
+	return found
+}
+
+// labelled are the Services that bear our label, in the shipped namespace where Own names none and one is there.
+func (s *Subject) labelled(ctx context.Context) []candidate {
 	services, err := s.Client.CoreV1().Services(s.Own.Namespace).List(ctx, metav1.ListOptions{LabelSelector: nameLabel + "=" + ourName})
-	if err == nil && len(services.Items) > 0 {
-		return services.Items[0].Namespace, services.Items[0].Name
+	if err != nil {
+		return nil
 	}
-	return "", ""
+	var found []candidate
+	for i := range services.Items {
+		o := &services.Items[i]
+		serves := slices.ContainsFunc(o.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == 443 })
+		if !serves || s.Own.Service != "" && o.Name != s.Own.Service {
+			continue
+		}
+		c := candidate{Own: Own{Namespace: o.Namespace, Service: o.Name, Port: s.Own.Port}, stray: o.Namespace != defaultNamespace}
+		if !c.stray && s.Own.Namespace == "" {
+			return []candidate{c}
+		}
+		found = append(found, c)
+	}
+	return found
 }
 
 // errNoPods tells that there is nobody to ask.
@@ -122,12 +169,12 @@ func (s *Subject) ReportOfPods(ctx context.Context) (*Report, error) {
 			last = fmt.Errorf("ask pod %s: %w", pods[i].Name, err)
 			continue
 		}
-		var r Report
-		if err := json.Unmarshal(body, &r); err != nil {
-			last = fmt.Errorf("decode the report of pod %s: %w", pods[i].Name, err)
+		r, err := DecodeReport(body)
+		if err != nil {
+			last = fmt.Errorf("ask pod %s: %w", pods[i].Name, err)
 			continue
 		}
-		return &r, nil
+		return r, nil
 	}
 	return nil, last
 }

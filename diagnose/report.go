@@ -1,8 +1,12 @@
 package diagnose
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
+
+	"holdfast.dev/holdfast/report"
 )
 
 // Report is what all probes answered. Its JSON form is what /diagnosis serves and `holdfast diagnose -o json` prints.
@@ -63,6 +67,28 @@ func (l *Line) cause() string {
 	case Passed, Warning, NotApplicable, Unknown:
 	}
 	return ""
+}
+
+// DecodeReport reads what a server answers. Whoever sent it, it holds nothing but lines of text.
+func DecodeReport(body []byte) (*Report, error) {
+	var r Report
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, fmt.Errorf("decode the report: %w", err)
+	}
+	for i := range r.Probes {
+		l := &r.Probes[i]
+		for _, text := range []*string{&l.Code, &l.Name, &l.Object, &l.Effect, &l.Cause} {
+			*text = report.OneLine(*text)
+		}
+		for _, text := range []*string{&l.Message, &l.Fix} {
+			lines := strings.Split(*text, "\n")
+			for k := range lines {
+				lines[k] = report.OneLine(lines[k])
+			}
+			*text = strings.Join(lines, "\n")
+		}
+	}
+	return &r, nil
 }
 
 func (r *Report) count() {

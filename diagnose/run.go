@@ -20,11 +20,11 @@ const apiServerCode = "HF204"
 
 var errNoAnswer = errors.New("no answer in time")
 
-// Run asks all probes, each as soon as those that it needs have ended, and returns within 15 seconds. The subject is not
-// changed.
+// Run asks all probes, each as soon as those that it needs have ended, and returns within 15 seconds of when whoever asks began.
+// The subject is not changed.
 func Run(ctx context.Context, s *Subject) *Report {
 	groups := slices.DeleteFunc(Groups(), func(g Group) bool { return g.Name == connectGroup && len(s.Connect) == 0 })
-	return run(ctx, s, groups, whole)
+	return run(ctx, s, groups, max(whole-s.Spent, usual))
 }
 
 func run(ctx context.Context, s *Subject, groups []Group, limit time.Duration) *Report {

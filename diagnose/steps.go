@@ -52,6 +52,9 @@ func (s *Subject) holdfast(ctx context.Context, command string) string {
 	if s.Server != nil {
 		return s.inside(ctx, command)
 	}
+	if s.Own.Namespace != defaultNamespace || s.Own.Service != defaultService { // there may be others
+		command += " --namespace " + s.Own.Namespace + " --service-name " + s.Own.Service
+	}
 	return "holdfast " + command
 }
 

@@ -30,6 +30,8 @@ type Subject struct {
 	// Dial connects from where the probes run.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	Now  func() time.Time
+	// Spent is how long whoever asks has waited before the first probe.
+	Spent time.Duration
 	// Calls remembers what the API server has counted, from one run to the next; nil where there is but one.
 	Calls *Calls
 
