@@ -58,16 +58,23 @@ func (r *Report) Print(w io.Writer) error {
 			object = l.Object
 			b.WriteString(object + "\n")
 		}
-		if n := r.together(i); n > 1 {
-			fmt.Fprintf(&b, "%s %s to %s: %s\n", l.State.mark(), l.Code, r.Probes[i+n-1].Code, l.Message)
-			i += n - 1
-			continue
+		n := r.together(i)
+		what := l.Code + " " + l.Title
+		if n > 1 {
+			what = l.Code + " to " + r.Probes[i+n-1].Code
 		}
-		if i > 0 && l.asBefore(&r.Probes[i-1]) {
-			fmt.Fprintf(&b, "%s %s %s: unknown, as %s\n", l.State.mark(), l.Code, l.Title, r.Probes[i-1].Code)
-			continue
+		switch {
+		case i > 0 && l.asBefore(&r.Probes[i-1]):
+			fmt.Fprintf(&b, "%s %s: unknown, as %s\n", l.State.mark(), what, r.Probes[i-1].Code)
+		case n > 1 && l.State == Skipped:
+			fmt.Fprintf(&b, "%s %s: %s\n", l.State.mark(), what, l.Message)
+		case n > 1 && l.State == NotApplicable:
+			fmt.Fprintf(&b, "%s %s: not applicable: %s\n", l.State.mark(), what, l.Message)
+		default:
+			n = 1
+			l.print(&b)
 		}
-		l.print(&b)
+		i += n - 1
 	}
 	b.WriteString("\n" + r.Summary() + "\n")
 	_, err := io.WriteString(w, b.String())
@@ -88,11 +95,14 @@ func (r *Report) nothing(i int) (all bool, n int) {
 	return true, n
 }
 
-// together is how many lines from i on were skipped for one reason.
+// together is how many lines from i on say the same of one object: they were skipped, do not apply, or are not known.
 func (r *Report) together(i int) int {
 	begin, n := &r.Probes[i], 0
-	for begin.State == Skipped && i+n < len(r.Probes) {
-		if l := &r.Probes[i+n]; l.State != Skipped || l.Message != begin.Message || l.Group != begin.Group || l.Object != begin.Object {
+	if begin.State != Skipped && begin.State != NotApplicable && begin.State != Unknown {
+		return 1
+	}
+	for i+n < len(r.Probes) {
+		if l := &r.Probes[i+n]; l.State != begin.State || l.Message != begin.Message || l.Group != begin.Group || l.Object != begin.Object {
 			break
 		}
 		n++

@@ -55,3 +55,55 @@ The cause: HF202 b; holdfast explain HF202 has the background. Once it is mended
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestPrintTogether: what lines of one object have in common is said once.
+func TestPrintTogether(t *testing.T) {
+	t.Parallel()
+	r := &Report{}
+	add := func(object string, state State, message string, codes ...string) {
+		for _, code := range codes {
+			r.Probes = append(r.Probes, Line{Code: code, Heading: "One", Title: "it holds", Object: object, State: state, Message: message})
+		}
+	}
+	add("rests", NotApplicable, "put to rest", "HF231", "HF232", "HF233")
+	add("skips", Failed, "gone", "HF231")
+	add("skips", Skipped, "skipped because HF231 failed", "HF232", "HF233")
+	add("differs", NotApplicable, "by URL", "HF231")
+	add("differs", NotApplicable, "changes no pods", "HF232")
+	add("differs", Skipped, "skipped because HF231 failed", "HF233")
+	add("more", Unknown, "too many", "HF231", "HF232", "HF233")
+	add("two", Unknown, "too many", "HF231", "HF232")
+	add("passes", Passed, "fine", "HF231", "HF232")
+	want := `One
+---
+rests
+- HF231 to HF233: not applicable: put to rest
+skips
+× HF231 it holds
+    gone.
+» HF232 to HF233: skipped because HF231 failed
+differs
+- HF231 it holds: not applicable: by URL
+- HF232 it holds: not applicable: changes no pods
+» HF233 it holds: skipped because HF231 failed
+more
+? HF231 it holds: unknown
+    too many.
+? HF232 to HF233: unknown, as HF231
+two
+? HF231 it holds: unknown
+    too many.
+? HF232 it holds: unknown, as HF231
+passes
+√ HF231 it holds: fine
+√ HF232 it holds: fine
+`
+	var b strings.Builder
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	got, _, _ := strings.Cut(b.String(), "\n\n")
+	if diff := cmp.Diff(want, got+"\n"); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
