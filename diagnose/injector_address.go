@@ -94,10 +94,10 @@ func (s *Subject) resolves(ctx context.Context, n *neighbour, c callee) *Result 
 			r := l.result()
 			return &r
 		}
-		r := warn(steps("If the API server does not resolve it either, which HF238 tells, this is what to do.", s.callService(ctx, n, of, here)), "%s: host %s does not resolve from here: %v", entries, host, unresolved)
+		r := warn(steps("If the API server does not resolve it either, which HF238 tells, this is what to do.", s.callService(ctx, n, of, here)), "%s: host %s does not resolve (no such host), asked from the machine on which this runs", entries, host)
 		return &r
 	}
-	r := failed(s.callService(ctx, n, of, here), "%s: host %s does not resolve in the cluster (no such host)", entries, host)
+	r := failed(s.callService(ctx, n, of, here), "%s: host %s does not resolve (no such host), asked from a pod of Holdfast's", entries, host)
 	return &r
 }
 
@@ -192,25 +192,25 @@ func (s *Subject) leadingTo(ctx context.Context, d *appsv1.Deployment, port int3
 
 // callService is how entries call a Service in place of a URL.
 func (s *Subject) callService(ctx context.Context, n *neighbour, entries []*Entry, to callee) string {
-	const dns = "look for the name where the machines of the control plane do, which do not ask the cluster's DNS"
+	const dns = "have the name resolve for the control plane's machines, which do not ask the cluster's DNS"
 	if to.name == "" {
 		return steps("If "+n.title+" runs in this cluster, have its installer write the configuration again, with a Service in place of the URL.",
 			"If it runs elsewhere, "+dns+".", n.kept())
 	}
+	call := "Call " + to.String() + " of this cluster instead (if " + n.title + " runs elsewhere on purpose, " + dns + "):"
 	after := ""
 	switch b, err := s.behind(ctx, to); {
 	case err != nil:
 	case b.service == nil || b.port == nil:
 		return steps(fmt.Sprintf("Have the installer of %s write the configuration again: %s has no port %d to call instead.", n.title, to, to.port), n.kept())
-	case n.orphan(b) != "":
-		after = n.adopt(n.orphan(b))
+	default:
+		after = s.adopted(ctx, n, b)
 	}
-	call := patchEach(entries, func(e *Entry) []op {
+	patch := patchEach(entries, func(e *Entry) []op {
 		service := map[string]any{"namespace": to.namespace, "name": to.name, "path": e.Path(), "port": to.port}
 		return []op{{Op: "remove", Path: "/clientConfig/url"}, {"add", "/clientConfig/service", service}}
 	})
-	return steps(fmt.Sprintf("%s is in this cluster. Have the entries call it:", to), call, after,
-		"If "+n.title+" is meant to run elsewhere, leave that, and "+dns+".", n.kept())
+	return steps(call, patch, n.kept(), after)
 }
 
 // loopback tells that only the API server's own machine can connect.

@@ -73,6 +73,12 @@ func (s *Subject) bundleAgain(ctx context.Context, n *neighbour, bad []*Entry, c
 	if err != nil || c.url != "" {
 		b = &backing{}
 	}
+	if n.orphan(b) != "" {
+		if which := s.oneGoes(ctx, n); which != "" {
+			return which
+		}
+		return steps("Do what HF231 says above: istiod then puts its CA in by itself.", n.caStays())
+	}
 	why, from := s.caFrom(ctx, n, bad, chain, b)
 	after := s.keepsCA(ctx, n, c, b, from != "")
 	if from == "" {
@@ -167,10 +173,6 @@ func mounts(d *appsv1.Deployment, secret string) bool {
 
 // keepsCA says what puts the CA in by itself, and what to do where it does not. There may be another way that comes first.
 func (s *Subject) keepsCA(ctx context.Context, n *neighbour, c callee, b *backing, other bool) string {
-	if theirs := n.orphan(b); theirs != "" {
-		return steps(fmt.Sprintf("No restart of istiod puts it in, for it looks after configurations of its own revision alone (label istio.io/rev is %s here, istiod's is %s).", n.revision, theirs),
-			n.adopt(theirs), "Or, if revision "+n.revision+" is not wanted any more, HF231 says how the configuration goes.")
-	}
 	keeper := s.caKeeper(ctx, n, c, b)
 	if keeper == nil {
 		return ""

@@ -63,7 +63,7 @@ func (s *Subject) noneReady(ctx context.Context, b *backing, c callee) (why, fix
 	its := kept(d.Labels, d.Annotations)
 	switch {
 	case d.Spec.Replicas != nil && *d.Spec.Replicas == 0:
-		return "Deployment " + d.Name + " is scaled to 0", steps("Scale it up:", of+" scale deploy/"+d.Name+" --replicas=2", its)
+		return "Deployment " + d.Name + " is scaled to 0", steps("Scale it up, unless somebody has switched it off on purpose (two, so that one may be missing):", of+" scale deploy/"+d.Name+" --replicas=2", its)
 	case len(b.waiting) == 0 && d.Status.Replicas == 0:
 		return "Deployment " + d.Name + " has no pods", steps("Its events say what keeps the pods from being made:",
 			of+" get events --field-selector reason=FailedCreate", of+" describe deploy/"+d.Name,

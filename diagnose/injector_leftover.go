@@ -188,9 +188,9 @@ func (n *neighbour) move(asking []corev1.Namespace, to *neighbour) string {
 // instead begins the way that is for few.
 const instead = "If it should be here instead"
 
-// remove deletes the configuration, with a copy kept.
+// remove deletes the configuration, with a copy kept in this directory.
 func (n *neighbour) remove() string {
-	return steps("kubectl get "+n.where()+" -o yaml > "+n.entries[0].Configuration+".yaml", "kubectl delete "+n.where())
+	return steps("kubectl get "+n.where()+" -o yaml > "+stamped(n.entries[0].Configuration)+".yaml", "kubectl delete "+n.where())
 }
 
 // leftOver says what to do about a configuration of something that is gone.
@@ -199,9 +199,9 @@ func (s *Subject) leftOver(ctx context.Context, n *neighbour) string {
 	defer cancel()
 	switch {
 	case !n.entries[0].Mutating:
-		return steps("Delete it, with a copy kept. What it checked is then not checked any more, and nothing is refused:", n.remove(), n.kept(), n.install(instead))
+		return steps("Delete it, with a copy kept in this directory. What it checked is then not checked any more, and nothing is refused:", n.remove(), n.kept(), n.install(instead))
 	case !n.istio():
-		return steps("Delete it, with a copy kept. Pods then start without what "+n.title+" adds:", n.remove(), n.kept(), n.install(instead))
+		return steps("Delete it, with a copy kept in this directory. Pods then start without what "+n.title+" adds:", n.remove(), n.kept(), n.install(instead))
 	}
 	asking, heirs := s.asking(ctx, n), n.living(ctx, s)
 	if n.tag != "" && len(heirs) > 0 {
@@ -209,35 +209,88 @@ func (s *Subject) leftOver(ctx context.Context, n *neighbour) string {
 	}
 	own := n.templates()
 	if len(asking) == 0 {
-		return steps("Delete it, with a copy kept:", n.remove(), n.kept(), own, n.install(instead))
+		return steps("Delete it, with a copy kept in this directory:", n.remove(), n.kept(), own, n.install(instead))
 	}
 	for _, to := range heirs {
 		if move := n.move(asking, to); move != "" {
 			return steps("Have its namespaces ask for a revision that is there ("+names(heirs)+"):", move,
-				"Then delete it, with a copy kept. Deleted before, their pods would start without a sidecar, and nobody would get an error:", n.remove(),
+				"Then delete it, with a copy kept in this directory. Deleted before, their pods would start without a sidecar, and nobody would get an error:", n.remove(),
 				n.restarts("If pods of theirs run with its sidecar, they have lost their control plane. Start them anew:", asking), n.kept(), own, n.install(instead))
 		}
 		if to.servesAll(asking) {
-			return steps("Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept:", n.remove(), n.kept(), own, n.install(instead))
+			return steps("Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept in this directory:", n.remove(), n.kept(), own, n.install(instead))
 		}
 	}
 	return steps(n.install("If it should be here"),
-		"Or, where it is gone for good, delete it, with a copy kept. Pods of those namespaces then start without a sidecar, and whoever demands mutual TLS refuses them:",
+		"Or delete it, with a copy kept in this directory, if it is gone for good. Pods of those namespaces then start without a sidecar, and whoever demands mutual TLS refuses them:",
 		n.remove(), own, n.kept())
 }
 
-// adopt has an istiod look after a configuration of another revision that calls it.
+// adopt is the command that has the istiod of a revision look after a configuration of another one that calls it.
 func (n *neighbour) adopt(revision string) string {
-	return steps("Have the istiod that answers (revision "+revision+") look after it, which changes nothing for pods:",
-		"kubectl label "+n.where()+" "+istioRevision+"="+revision+" --overwrite")
+	return "kubectl label " + n.where() + " " + istioRevision + "=" + revision + " --overwrite"
 }
 
-// orphaned is what to do about a configuration that works, with nobody to look after it.
+// orphaned is what to do about a configuration that nobody looks after, though an istiod of another revision answers.
 func (s *Subject) orphaned(ctx context.Context, n *neighbour, revision string) string {
-	if n.tag != "" {
-		return steps(n.adopt(revision), n.kept())
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	if which := s.oneGoes(ctx, n); which != "" {
+		return which
 	}
-	return steps(n.adopt(revision), "Or, if revision "+n.revision+" is not wanted any more, do this instead.", s.leftOver(ctx, n))
+	or := ""
+	if n.tag == "" && s.askedByNone(ctx, n) {
+		or = steps("Or delete it, with a copy kept in this directory, if no workload asks for revision "+n.revision+" in its own template either:", n.remove())
+	}
+	return steps("Have the istiod that answers (revision "+revision+") look after it. It then puts its CA in by itself, and nothing else changes for pods:",
+		n.adopt(revision), n.kept(), or)
+}
+
+// adopted is what belongs to a change after which a configuration calls an istiod of another revision.
+func (s *Subject) adopted(ctx context.Context, n *neighbour, b *backing) string {
+	theirs := n.orphan(b)
+	if theirs == "" {
+		return ""
+	}
+	if which := s.oneGoes(ctx, n); which != "" {
+		return which
+	}
+	return steps("With that it is called. Then have istiod (revision "+theirs+") look after it, or nobody renews its CA:", n.adopt(theirs))
+}
+
+// oneGoes points to the probe about a configuration that gets the same pods: what nobody looks after is not to be kept up beside
+// it. It is "" where there is none.
+func (s *Subject) oneGoes(ctx context.Context, n *neighbour) string {
+	other := s.beside(ctx, n)
+	if other == nil {
+		return ""
+	}
+	at := ""
+	if slices.Index(n.all.list, other) > slices.Index(n.all.list, n) { // it is told about the later of the two
+		at = " of " + other.entries[0].Kind() + "/" + other.entries[0].Configuration
+	}
+	return "It gets the same pods as " + other.where() + ", and only one of the two should stay: do what " + overlapCode + at + " says below."
+}
+
+// beside returns a configuration that gets the same pods, and calls something that is there; nil where there is none.
+func (s *Subject) beside(ctx context.Context, n *neighbour) *neighbour {
+	namespaces, err := s.Namespaces(ctx)
+	if err != nil || n.injector == nil {
+		return nil
+	}
+	for _, other := range n.all.list {
+		if other == n || other.resting || other.injector != n.injector {
+			continue
+		}
+		if _, _, found := bothSee(n, other, namespaces); !found {
+			continue
+		}
+		c := other.callees()[0]
+		if b, err := s.behind(ctx, c); c.url != "" || err == nil && b.service != nil && !abandoned(b) {
+			return other
+		}
+	}
+	return nil
 }
 
 // lead has a tag lead to a revision that is there: istiod puts its CA into what bears its revision.
@@ -247,8 +300,8 @@ func (n *neighbour) lead(heirs []*neighbour) string {
 	return steps("Lead the tag to a revision that is there ("+names(heirs)+"); its istiod puts its CA in:",
 		"kubectl label "+n.where()+" "+istioRevision+"="+to.revision+" --overwrite",
 		patchEntries(n.entries, op{"replace", "/clientConfig/service/name", c.name}, op{"replace", "/clientConfig/service/namespace", c.namespace}),
-		"Or, with istioctl:", "istioctl tag set "+n.tag+" --revision "+to.revision+" --overwrite",
-		"Or, if nobody wants the tag any more, delete it, with a copy kept:", n.remove())
+		"Or do it with istioctl:", "istioctl tag set "+n.tag+" --revision "+to.revision+" --overwrite",
+		"Or delete it, with a copy kept in this directory, if nobody wants the tag any more:", n.remove())
 }
 
 // install is for what is not there yet, or should not have gone.
@@ -303,7 +356,7 @@ func (n *neighbour) exposeAgain(c callee, d *appsv1.Deployment) string {
 	}
 	why := "Make it again as far as the webhook needs it; the installer of " + n.title + " knows its other ports:"
 	if k != nil {
-		why = "Or, until that is possible, make it as far as the webhook needs it:"
+		why = "Or make it as far as the webhook needs it, until that is possible:"
 	}
 	return steps(k.bringBack(), why,
 		fmt.Sprintf("kubectl -n %s expose deployment %s --name=%s --port=%d --target-port=%d", c.namespace, d.Name, c.name, c.port, target))

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -17,10 +18,13 @@ import (
 // mostShapes bounds how many kinds of namespaces are tried against two configurations.
 const mostShapes = 200
 
+// overlapCode is what those point to of which one has to go.
+const overlapCode = "HF237"
+
 func injectorOverlap() Probe {
 	return Probe{
 		Topic: report.Topic{
-			Code: "HF237", Name: "injector-overlap", Severity: report.Warning,
+			Code: overlapCode, Name: "injector-overlap", Severity: report.Warning,
 			Title: "no other configuration of the same injector gets the same pods",
 			Why:   "Two configurations of one injector select the same pods: an old default beside a tag, a revision that was not removed, two releases of one chart. Such a pod is injected twice, by whichever version comes first; which one cannot be told from its labels.",
 			Fix:   "Keep one of the two, by day: keep a copy of the configuration of the revision or tag that is no longer wanted, move the namespaces that it alone serves, and delete it; or give the namespaces a label that only one of them selects.",
@@ -51,24 +55,46 @@ func overlaps(ctx context.Context, s *Subject, n *neighbour) Result {
 				which = "pods with " + pod + " in namespace " + namespace
 			}
 			return warn(s.oneOf(ctx, other, n), "%s are sent to %s and to %s: each injects them", which, other.where(), n.where()).
-				meaning("Nothing has to be deleted tonight: pods start, but which of the two they get is not certain.")
+				meaning(s.tonight(ctx, n, other))
 		}
 	}
 	return passed("%s", n.who())
+}
+
+// tonight tells whether two configurations that get the same pods can wait until the day.
+func (s *Subject) tonight(ctx context.Context, a, b *neighbour) string {
+	ctx, cancel := context.WithTimeout(ctx, lookUp)
+	defer cancel()
+	const doubtful = "Nothing has to be done tonight, unless another probe has failed for one of the two: pods that get both are then refused, or lack a sidecar."
+	for _, n := range []*neighbour{a, b} {
+		if how, _ := s.standing(ctx, n, n); how == gone {
+			return doubtful
+		}
+	}
+	bundles := map[callee][]byte{}
+	for _, e := range slices.Concat(a.entries, b.entries) {
+		problem, _ := bundleNow(e, s.Now())
+		bundle, another := bundles[e.callee()]
+		if problem != "" || another && !bytes.Equal(bundle, e.ClientConfig.CABundle) {
+			return doubtful
+		}
+		bundles[e.callee()] = e.ClientConfig.CABundle
+	}
+	return "Nothing has to be done tonight. Pods start, but which of the two they get is not certain."
 }
 
 // oneOf says what is known of two configurations, and how the one that is too much goes, where it can be told which.
 func (s *Subject) oneOf(ctx context.Context, a, b *neighbour) string {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
-	aRuns, aIs := s.standing(ctx, a, b)
-	bRuns, bIs := s.standing(ctx, b, a)
+	aStands, aIs := s.standing(ctx, a, b)
+	bStands, bIs := s.standing(ctx, b, a)
 	surplus, stays := b, a
 	switch {
-	case aRuns == bRuns:
+	case aStands == bStands:
 		const unwanted = "If %s is the one that is not wanted, keep a copy and delete it:"
 		return steps(aIs, bIs, fmt.Sprintf(unwanted, b.where()), b.remove(), b.kept(), fmt.Sprintf(unwanted, a.where()), a.remove(), a.kept())
-	case bRuns:
+	case aStands < bStands:
 		surplus, stays = a, b
 	}
 	alone := s.alone(ctx, surplus, stays)
@@ -92,21 +118,31 @@ func (s *Subject) alone(ctx context.Context, n, other *neighbour) []corev1.Names
 	return slices.DeleteFunc(s.asking(ctx, n), func(ns corev1.Namespace) bool { return other.serves(ns.Labels) })
 }
 
+// stands is what is behind a configuration: the more, the rather it stays.
+type stands int
+
+const (
+	gone   stands = iota
+	others        // a program runs there that does not look after it
+	runs
+)
+
 // standing tells whether the program of a configuration runs, in a sentence with what else is known of it.
-func (s *Subject) standing(ctx context.Context, n, other *neighbour) (runs bool, is string) {
+func (s *Subject) standing(ctx context.Context, n, other *neighbour) (how stands, is string) {
 	facts := []string{n.who()}
 	c := n.callees()[0]
 	b, err := s.behind(ctx, c)
 	switch {
 	case c.url != "" || err != nil:
 		facts = append(facts, "calls "+c.String())
-		runs = true
+		how = runs
 	case b.service == nil || abandoned(b):
 		facts = append(facts, "its "+c.String()+" leads nowhere")
 	case n.orphan(b) != "":
+		how = others
 		facts = append(facts, "its revision is not what runs behind "+c.String()+" ("+n.orphan(b)+")")
 	default:
-		runs = true
+		how = runs
 		facts = append(facts, "its program runs behind "+c.String())
 	}
 	if age := s.age(ctx, n); age != "" {
@@ -115,7 +151,7 @@ func (s *Subject) standing(ctx context.Context, n, other *neighbour) (runs bool,
 	if alone := namesOf(s.alone(ctx, n, other)); len(alone) > 0 {
 		facts = append(facts, "it alone serves "+list(alone))
 	}
-	return runs, "Known of " + n.where() + ": " + strings.Join(facts, "; ") + "."
+	return how, "Known of " + n.where() + ": " + strings.Join(facts, "; ") + "."
 }
 
 // age is how old a configuration is, "" where that is not known.

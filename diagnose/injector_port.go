@@ -65,12 +65,12 @@ func leadsToPods(ctx context.Context, s *Subject, n *neighbour) Result {
 		case b.service == nil:
 			return unknown("", "%s is gone", c)
 		case b.port == nil:
-			return failed(n.rightPort(c, b, usual), "%s calls port %d of %s, which has only %s", n.where(), c.port, c, portsOf(b))
+			return failed(s.rightPort(ctx, n, c, b, usual), "%s calls port %d of %s, which has only %s", n.where(), c.port, c, portsOf(b))
 		case len(b.targets) == 0:
-			return failed(n.rightPort(c, b, usual), "%s calls port %d of %s, which leads to a port called %s that no pod has", n.where(), c.port, c, b.port.TargetPort.String())
+			return failed(s.rightPort(ctx, n, c, b, usual), "%s calls port %d of %s, which leads to a port called %s that no pod has", n.where(), c.port, c, b.port.TargetPort.String())
 		}
 		if usual != 0 && declares(b, usual) && !slices.Contains(b.targets, usual) {
-			r := warn(n.rightPort(c, b, usual), "%s calls port %d of %s, which leads to port %d of the pods; %s serves its webhooks at %d",
+			r := warn(s.rightPort(ctx, n, c, b, usual), "%s calls port %d of %s, which leads to port %d of the pods; %s serves its webhooks at %d",
 				n.where(), c.port, c, b.targets[0], n.title, usual)
 			if !declares(b, b.targets[0]) { // nobody says that anything listens there
 				r.State = Failed
@@ -87,11 +87,8 @@ func leadsToPods(ctx context.Context, s *Subject, n *neighbour) Result {
 
 // rightPort is how the entries come to call the port at which the webhook is served: by another port of the Service that leads
 // there, else by a Service that does. It is 0 where nobody knows it.
-func (n *neighbour) rightPort(c callee, b *backing, serves int32) string {
-	its, after := kept(b.service.Labels, b.service.Annotations), ""
-	if revision := n.orphan(b); revision != "" {
-		after = n.adopt(revision)
-	}
+func (s *Subject) rightPort(ctx context.Context, n *neighbour, c callee, b *backing, serves int32) string {
+	its, after := kept(b.service.Labels, b.service.Annotations), s.adopted(ctx, n, b)
 	if serves == 0 {
 		return steps("Which port of the pods serves the webhook is not known. Have the installer of "+n.title+" write Service and configuration again.", n.kept())
 	}
@@ -100,6 +97,9 @@ func (n *neighbour) rightPort(c callee, b *backing, serves int32) string {
 			return steps(fmt.Sprintf("Port %d of the Service leads to %d of the pods, where the webhook is served. Have the entries call that:", p.Port, serves),
 				patchEntries(n.at(c), op{"replace", "/clientConfig/service/port", p.Port}), after, n.kept())
 		}
+	}
+	if other := n.before(c); other != nil {
+		return steps(other.again("HF233"), after)
 	}
 	change := []op{{"add", "/spec/ports/-", map[string]any{"name": fmt.Sprintf("webhook-%d", c.port), "port": c.port, "targetPort": serves}}}
 	if b.port != nil {

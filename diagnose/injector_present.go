@@ -50,7 +50,7 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		}
 		if other := n.orphan(b); other != "" && orphaned == nil {
 			r := warn(s.orphaned(ctx, n, other), "%s: %s leads to revision %s, which does not look after this configuration: nobody renews its CA; %s",
-				n.who(), c, other, s.askedFor(ctx, n)).meaning("Nothing is broken by that yet.")
+				n.who(), c, other, s.askedFor(ctx, n)).meaning("Nothing is broken by that as long as HF235 and HF236 pass below.")
 			orphaned = &r
 		}
 	}
@@ -95,7 +95,7 @@ func (n *neighbour) rested(ctx context.Context, s *Subject) Result {
 		name := heirs[0].called()
 		fix = []string{
 			"Give the tag default to a revision that is there (" + names(heirs) + "):", "istioctl tag set default --revision " + heirs[0].revision,
-			"Or, without istioctl, have the namespaces ask for that revision by name:",
+			"Or have the namespaces ask for that revision by name, without istioctl:",
 			"kubectl label namespace -l istio-injection=enabled istio-injection- istio.io/rev=" + name + " --overwrite",
 		}
 	}

@@ -274,6 +274,16 @@ func (w *world) gone(name string, labels, annotations map[string]string) {
 	w.about = "MutatingWebhookConfiguration/" + c.Name
 }
 
+// besides has istiod be of revision canary, so that nobody looks after the configuration, and adds one that it does look after, for
+// the same pods.
+func (w *world) besides(name string) *admissionregistrationv1.MutatingWebhookConfiguration {
+	w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
+	c := istioConfig(name, "default", w.config.Webhooks[0].ClientConfig.CABundle)
+	c.Labels["istio.io/rev"] = "canary"
+	w.more = append(w.more, c)
+	return c
+}
+
 // keepsCA adds the ConfigMap in which istiod keeps what the configuration has now.
 func (w *world) keepsCA() {
 	w.more = append(w.more, &corev1.ConfigMap{
@@ -321,7 +331,7 @@ func TestInjectors(t *testing.T) {
 	tests := []struct {
 		name string
 		edit func(t *testing.T, w *world, ca *x509.Certificate, key *ecdsa.PrivateKey)
-		// want are "CODE state: words of message or fix", about istio-sidecar-injector; what is not named has passed or does
+		// want are "CODE state: words of message or fix", which ends with a $, about istio-sidecar-injector; what is not named has passed or does
 		// not apply, unless something is.
 		want []string
 	}{
@@ -347,7 +357,75 @@ func TestInjectors(t *testing.T) {
 		}, []string{"HF231 failed: kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector", "HF231 failed: tag prod of revision default"}},
 		{"of a revision that nobody looks after", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
-		}, []string{"HF231 warning: Service istio-system/istiod leads to revision canary, which does not look after this configuration"}},
+		}, []string{
+			"HF231 warning: Service istio-system/istiod leads to revision canary, which does not look after this configuration",
+			"HF231 warning: Nothing is broken by that as long as HF235 and HF236 pass below.\nHave the istiod that answers (revision canary) look after it. It then puts its CA in by itself, and nothing else changes for pods:\n" +
+				"kubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite$",
+		}},
+		{"of a revision that nobody looks after, nor asks for", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.deployment.Spec.Template.Labels["istio.io/rev"], w.namespaces = "canary", w.namespaces[:2]
+		}, []string{
+			"HF231 warning: istio.io/rev=canary --overwrite\nOr delete it, with a copy kept in this directory, if no workload asks for revision default in its own template either:\n" +
+				"kubectl get mutatingwebhookconfiguration/istio-sidecar-injector -o yaml > istio-sidecar-injector-$(date +%m%d-%H%M%S).yaml\nkubectl delete mutatingwebhookconfiguration/istio-sidecar-injector$",
+		}},
+		{"of a revision that nobody looks after, beside another", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.besides("istio-another")
+		}, []string{
+			"HF231 warning: Nothing is broken by that as long as HF235 and HF236 pass below.\n" +
+				"It gets the same pods as mutatingwebhookconfiguration/istio-another, and only one of the two should stay: do what HF237 says below.$",
+			"HF237 warning: Nothing has to be done tonight. Pods start, but which of the two they get is not certain.",
+			"HF237 warning: What is too much is mutatingwebhookconfiguration/istio-sidecar-injector. Keep a copy",
+		}},
+		{"of a revision that nobody looks after, before another", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.besides("istio-zzz")
+		}, []string{
+			"HF231 warning: It gets the same pods as mutatingwebhookconfiguration/istio-zzz, and only one of the two should stay: do what HF237 of MutatingWebhookConfiguration/istio-zzz says below.$",
+		}},
+		{"of a revision that nobody looks after, beside another that is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.besides("istio-another").Webhooks[0].ClientConfig.Service.Name = "istiod-gone"
+		}, []string{
+			"HF231 warning: kubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite$",
+			"HF237 warning: its Service istio-system/istiod-gone leads nowhere", "HF237 warning: unless another probe has failed for one of the two",
+			"HF237 warning: What is too much is mutatingwebhookconfiguration/istio-another. Keep a copy",
+		}},
+		{"no CA, of a revision that nobody looks after, beside another", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.besides("istio-another")
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = nil
+			}
+		}, []string{
+			"HF231 warning: do what HF237 says below.$",
+			"HF235 failed: It gets the same pods as mutatingwebhookconfiguration/istio-another, and only one of the two should stay: do what HF237 says below.$",
+			"HF237 warning: Nothing has to be done tonight, unless another probe has failed for one of the two: pods that get both are then refused, or lack a sidecar.",
+		}},
+		{"the CA of another, of a revision that nobody looks after, beside another", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			w.besides("istio-another")
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = other
+			}
+		}, []string{
+			"HF231 warning: do what HF237 says below.$", "HF236 failed: do what HF237 says below.$", "HF237 warning: unless another probe has failed",
+		}},
+		{"the CA of another, of a revision that nobody looks after", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			w.keepsCA()
+			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = other
+			}
+		}, []string{
+			"HF231 warning: istio.io/rev=canary --overwrite$",
+			"HF236 failed: \nDo what HF231 says above: istiod then puts its CA in by itself.$",
+		}},
+		{"another port, of a revision that nobody looks after", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.deployment.Spec.Template.Labels["istio.io/rev"], w.service.Spec.Ports[1].Port = "canary", 8443
+		}, []string{
+			"HF231 warning: istio.io/rev=canary --overwrite$",
+			"HF233 failed: Port 8443 of the Service leads to 15017 of the pods, where the webhook is served. Have the entries call that:\nkubectl patch",
+			"HF233 failed: \nWith that it is called. Then have istiod (revision canary) look after it, or nobody renews its CA:\n" +
+				"kubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite$",
+		}},
 		{"at rest, and the tag is gone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			for i := range w.config.Webhooks {
 				never := &metav1.LabelSelector{MatchLabels: map[string]string{"istio.io/deactivated": "never-match"}}
@@ -486,7 +564,7 @@ func TestInjectors(t *testing.T) {
 			w.dial = func(string) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "gone.example.com", IsNotFound: true}}
 			}
-		}, []string{"HF232 failed: host gone.example.com does not resolve"}},
+		}, []string{"HF232 failed: host gone.example.com does not resolve (no such host), asked from a pod of Holdfast's"}},
 		{"a URL that does not resolve here, nor there", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			byURL(w, "https://gone.example.com/inject")
 			w.outside = true
@@ -494,10 +572,16 @@ func TestInjectors(t *testing.T) {
 				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "gone.example.com", IsNotFound: true}}
 			}
 			w.try = calling("dial tcp: lookup gone.example.com: no such host")
-		}, []string{"HF232 warning: from here", "HF238 failed: the API server cannot resolve the name in https://gone.example.com/inject", "HF236 unknown: "}},
+		}, []string{"HF232 warning: asked from the machine on which this runs", "HF238 failed: the API server cannot resolve the name in https://gone.example.com/inject", "HF236 unknown: "}},
 		{"a URL of the cluster's DNS", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			byURL(w, "https://istiod.istio-system.svc:443/inject")
-		}, []string{"HF232 warning: Have the entries call it"}},
+		}, []string{"HF232 warning: Call Service istio-system/istiod of this cluster instead (if Istio runs elsewhere on purpose, have the name resolve for the control plane's machines, which do not ask the cluster's DNS):\nkubectl patch"}},
+		{"a URL of the cluster's DNS, of a revision that nobody looks after", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			byURL(w, "https://istiod.istio-system.svc:443/inject")
+			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
+		}, []string{
+			"HF232 warning: \nWith that it is called. Then have istiod (revision canary) look after it, or nobody renews its CA:\nkubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite$",
+		}},
 		{"an old default beside a new one", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.more = append(w.more, istioConfig("istio-default", "default", w.config.Webhooks[0].ClientConfig.CABundle))
 		}, []string{"HF237 warning: are sent to mutatingwebhookconfiguration/istio-default and to mutatingwebhookconfiguration/istio-sidecar-injector"}},
@@ -545,7 +629,7 @@ func TestInjectors(t *testing.T) {
 		}, []string{
 			"HF231 failed: revision canary: mutatingwebhookconfiguration/istio-sidecar-injector-canary calls Service istio-system/istiod-canary, which does not exist; namespaces web, web2 ask for it",
 			"HF231 failed: kubectl label namespace -l istio.io/rev=canary istio.io/rev=default --overwrite\nThen delete it",
-			"HF231 failed: kubectl get mutatingwebhookconfiguration/istio-sidecar-injector-canary -o yaml > istio-sidecar-injector-canary.yaml\nkubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-canary",
+			"HF231 failed: kubectl get mutatingwebhookconfiguration/istio-sidecar-injector-canary -o yaml > istio-sidecar-injector-canary-$(date +%m%d-%H%M%S).yaml\nkubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-canary",
 			"HF231 failed: kubectl -n web rollout restart deployment\nkubectl -n web2 rollout restart deployment",
 			"HF231 failed: istioctl install --revision canary",
 		}},
@@ -556,7 +640,7 @@ func TestInjectors(t *testing.T) {
 		}, []string{
 			"HF231 failed: which does not exist; no namespace asks for it",
 			"HF231 failed: Meanwhile only pods whose workload's own template carries istio.io/rev=stale are refused (failurePolicy Fail; FailedCreate on their ReplicaSets).",
-			"HF231 failed: Delete it, with a copy kept:\nkubectl get mutatingwebhookconfiguration/istio-sidecar-injector-stale -o yaml > istio-sidecar-injector-stale.yaml\nkubectl delete",
+			"HF231 failed: Delete it, with a copy kept in this directory:\nkubectl get mutatingwebhookconfiguration/istio-sidecar-injector-stale -o yaml > istio-sidecar-injector-stale-$(date +%m%d-%H%M%S).yaml\nkubectl delete",
 			`HF231 failed: kubectl get deploy,sts,ds,cronjobs,jobs -A -o jsonpath='{range .items[?(@..template.metadata.labels.istio\.io/rev=="stale")]}{.kind}{"\t"}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'` +
 				"\nIf it should be here instead, install it:\nistioctl install --revision stale",
 		}},
@@ -589,7 +673,7 @@ func TestInjectors(t *testing.T) {
 		{"a Service that is gone, whose chart can write it again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left, w.deployment.Labels = []string{"service", "slice"}, map[string]string{"app": "istiod"}
 			w.deployment.Annotations = map[string]string{"meta.helm.sh/release-name": "istiod", "meta.helm.sh/release-namespace": "istio-system"}
-		}, []string{"HF231 failed: Have Helm release istio-system/istiod write it again:\nhelm -n istio-system get manifest istiod | kubectl -n istio-system apply -f -\nOr, until that is possible"}},
+		}, []string{"HF231 failed: Have Helm release istio-system/istiod write it again:\nhelm -n istio-system get manifest istiod | kubectl -n istio-system apply -f -\nOr make it as far as the webhook needs it, until that is possible"}},
 		{"a URL that does not resolve, and istiod runs here", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			byURL(w, "https://gone.example.com/inject")
 			w.deployment.Labels = map[string]string{"app": "istiod"}
@@ -643,6 +727,13 @@ func TestInjectors(t *testing.T) {
 			`HF236 failed: ca=$(kubectl -n istio-system get configmap istio-ca-root-cert -o jsonpath='{.data.root-cert\.pem}' | base64 | tr -d '\n')` + "\n" + `test -n "$ca" && kubectl patch`,
 			"HF236 failed: the caBundle of all 4 entries of mutatingwebhookconfiguration/istio-sidecar-injector is istio-ca (sha256",
 		}},
+		{"the CA of another, and calls failed", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].ClientConfig.CABundle = other
+			}
+			w.try, w.raw["/metrics"] = nil, metricsOf("namespace.sidecar-injector.istio.io", 3, 3)
+		}, []string{"HF236 failed: ", "HF238 not-applicable: ", "HF239 skipped: skipped because HF236 failed"}},
 		{"the CA of another, and the ConfigMap has another, too", func(t *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			_, _, other := authority(t, today.AddDate(1, 0, 0))
 			for i := range w.config.Webhooks {
@@ -658,7 +749,7 @@ func TestInjectors(t *testing.T) {
 			}
 		}, []string{
 			"HF231 warning: kubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite",
-			"HF235 failed: ConfigMap istio-system/istio-ca-root-cert", "HF235 failed: label istio.io/rev is default here, istiod's is canary",
+			"HF235 failed: \nDo what HF231 says above: istiod then puts its CA in by itself.$",
 		}},
 		{"no CA, which cert-manager should put in", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.config.Annotations = map[string]string{"cert-manager.io/inject-ca-from": "istio-system/istiod-webhook"}
@@ -691,7 +782,7 @@ func TestInjectors(t *testing.T) {
 			w.more = append(w.more, old)
 		}, []string{
 			"HF237 warning: Known of mutatingwebhookconfiguration/istio-old: Istio, revision old; its revision is not what runs behind Service istio-system/istiod (default); 40d old.",
-			"HF237 warning: What is too much is mutatingwebhookconfiguration/istio-old. Keep a copy and delete it:\nkubectl get", "HF237 warning: Nothing has to be deleted tonight",
+			"HF237 warning: What is too much is mutatingwebhookconfiguration/istio-old. Keep a copy and delete it:\nkubectl get", "HF237 warning: Nothing has to be done tonight. Pods start",
 		}},
 		{"asked from a laptop", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.outside, w.report = true, &Report{Probes: []Line{{Code: certificateCode, Object: "another"}, {Code: certificateCode, Object: istioObject, State: Warning, Message: "so it says"}}}
@@ -714,13 +805,16 @@ func TestInjectors(t *testing.T) {
 				state, words, _ := strings.Cut(rest, ": ")
 				named[code] = true
 				at := slices.IndexFunc(lines, func(l Line) bool { return l.Code == code && l.Object == about })
-				if at < 0 || string(lines[at].State) != state || !strings.Contains(lines[at].Message+"\n"+lines[at].Effect+"\n"+lines[at].Fix, words) {
+				if at < 0 || string(lines[at].State) != state || !strings.Contains(lines[at].Message+"\n"+lines[at].Effect+"\n"+lines[at].Fix+"$", words) {
 					t.Errorf("want %s", want)
 				}
 			}
 			for i := range lines {
 				l := &lines[i]
 				checkFix(t, &Result{State: l.State, Message: l.Message, Fix: l.Fix})
+				if strings.Contains("\n"+l.Fix, "\nOr,") { // a line that begins another way begins with a word, which test/repair goes by
+					t.Errorf("%s: got a comma behind Or:\n%s", l.Code, l.Fix)
+				}
 				switch l.State {
 				case Failed, Warning, Unknown:
 					if l.Object == about && !named[l.Code] {
@@ -818,26 +912,42 @@ func TestValidatingOfInjectors(t *testing.T) {
 // TestToldOnce: what is wrong with one Service is to be put right once, though two configurations call it.
 func TestToldOnce(t *testing.T) {
 	t.Parallel()
-	w, _, _ := istiod(t)
-	w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
-	w.more = append(w.more, &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "istio-validator-istio-system"},
-		Webhooks:   []admissionregistrationv1.ValidatingWebhook{{Name: "rev.validation.istio.io", ClientConfig: *w.config.Webhooks[0].ClientConfig.DeepCopy()}},
-	})
-	want := map[string]string{
-		istioObject: "Look at its pods, and at what they say:",
-		"ValidatingWebhookConfiguration/istio-validator-istio-system": "What to do is the same, and stands at HF236 of " + istioObject + ".",
+	tests := []struct {
+		code, begins string
+		edit         func(*world)
+	}{
+		{"HF233", "The webhook is served at port 15017 of the pods. Have the Service lead there:", func(w *world) {
+			w.left, w.service.Spec.Ports[1].TargetPort = []string{"slice"}, intstr.FromInt32(15999)
+		}},
+		{certificateCode, "Look at its pods, and at what they say:", func(w *world) {
+			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+		}},
 	}
-	for _, l := range w.ask(t.Context()) {
-		if l.Code != certificateCode {
-			continue
-		}
-		if l.State != Failed || first(l.Fix) != want[l.Object] {
-			t.Errorf("%s: got %s, %q, want %q", l.Object, l.State, l.Fix, want[l.Object])
-		}
-		delete(want, l.Object)
-	}
-	if len(want) > 0 {
-		t.Errorf("got nothing about %v", want)
+	for _, test := range tests {
+		t.Run(test.code, func(t *testing.T) {
+			t.Parallel()
+			w, _, _ := istiod(t)
+			test.edit(w)
+			w.more = append(w.more, &admissionregistrationv1.ValidatingWebhookConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Name: "istio-validator-istio-system"},
+				Webhooks:   []admissionregistrationv1.ValidatingWebhook{{Name: "rev.validation.istio.io", ClientConfig: *w.config.Webhooks[0].ClientConfig.DeepCopy()}},
+			})
+			want := map[string]string{
+				istioObject: test.begins,
+				"ValidatingWebhookConfiguration/istio-validator-istio-system": "What to do is the same, and stands at " + test.code + " of " + istioObject + ".",
+			}
+			for _, l := range w.ask(t.Context()) {
+				if l.Code != test.code {
+					continue
+				}
+				if l.State != Failed || first(l.Fix) != want[l.Object] {
+					t.Errorf("%s: got %s, %q, want %q", l.Object, l.State, l.Fix, want[l.Object])
+				}
+				delete(want, l.Object)
+			}
+			if len(want) > 0 {
+				t.Errorf("got nothing about %v", want)
+			}
+		})
 	}
 }

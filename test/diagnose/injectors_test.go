@@ -229,7 +229,7 @@ func (n *neighbour) leftover(t *testing.T) {
 
 func (n *neighbour) noBundle(t *testing.T) {
 	n.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = nil })
-	n.settle(t, n.subject(t, true), orphaned, "HF235 "+stale+" failed: all 2 entries have no caBundle", "HF235 "+stale+" failed: ConfigMap istio-system/istio-ca-root-cert")
+	n.settle(t, n.subject(t, true), orphaned, "HF235 "+stale+" failed: all 2 entries have no caBundle", "HF235 "+stale+" failed: Do what HF231 says above: istiod then puts its CA in by itself.")
 }
 
 // otherBundle is seen from inside by what istiod presents, and by the API server's own words from elsewhere.
@@ -253,7 +253,7 @@ func (n *neighbour) unresolved(t *testing.T) {
 	n.settle(t, n.subject(t, true), "HF232 "+stale+" failed: host istiod.holdfast.invalid does not resolve")
 	n.settle(t, n.subject(t, false),
 		"HF236 "+istioMutating+" unknown: ", "HF236 "+istioValidating+" unknown: ", "HF236 "+stale+" unknown: ",
-		"HF232 "+stale+" warning: does not resolve from here", "HF238 "+stale+" failed: the API server cannot resolve the name in https://istiod.holdfast.invalid/inject")
+		"HF232 "+stale+" warning: does not resolve (no such host), asked from the machine on which this runs", "HF238 "+stale+" failed: the API server cannot resolve the name in https://istiod.holdfast.invalid/inject")
 }
 
 func (n *neighbour) noPort(t *testing.T) {

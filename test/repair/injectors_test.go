@@ -34,15 +34,15 @@ func injectorFaults() []fault {
 			t.Helper()
 			s.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.Service.Name = "istiod-stale" })
 		}},
-		{name: "a configuration without a CA bundle", causes: []string{orphaned, "HF235 failed " + stale}, names: "HF235 failed " + stale, says: "no caBundle", does: func(t *testing.T, s *suite) {
+		{name: "a configuration without a CA bundle", causes: []string{orphaned, "HF235 failed " + stale}, says: "does not look after this configuration", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = nil })
 		}},
-		{name: "the CA bundle of another", causes: []string{orphaned, "HF236 failed " + stale}, names: "HF236 failed " + stale, does: func(t *testing.T, s *suite) {
+		{name: "the CA bundle of another", causes: []string{orphaned, "HF236 failed " + stale}, says: "does not look after this configuration", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.CABundle = another(t).Bundle() })
 		}},
-		{name: "a URL that does not resolve", causes: []string{"HF232 failed " + stale}, says: "istiod.holdfast.invalid", does: func(t *testing.T, s *suite) {
+		{name: "a URL that does not resolve", causes: []string{"HF232 failed " + stale}, says: "istiod.holdfast.invalid does not resolve (no such host), asked from a pod", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.stale(t, func(w *admissionregistrationv1.MutatingWebhook) {
 				url := "https://istiod.holdfast.invalid/inject"
