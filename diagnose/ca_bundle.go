@@ -171,10 +171,10 @@ func (s *Subject) spreadCA(ctx context.Context, good, bad []*Entry, chain []*x50
 	case own:
 		return steps("Holdfast puts it in by itself within half a minute, and again whenever it is changed.",
 			"If it stays so, its log says why, and HF218 if it is a right:", s.logs(),
-			"If the log says nothing of it, new pods try again:", s.restart(ctx), kept(bad[0].Labels, bad[0].Annotations))
+			"If the log says nothing of it, new pods try again:", s.restart(ctx), s.owned(bad[0].object()))
 	}
 	o := s.origin(ctx)
-	keeper := kept(bad[0].Labels, bad[0].Annotations)
+	keeper := s.owned(bad[0].object())
 	if from != "" {
 		keeper = steps("If it is undone, or comes again, see why cert-manager's cainjector does not do it:",
 			"kubectl get pods -A -l "+nameLabel+"=cainjector", "kubectl logs -n cert-manager -l "+nameLabel+"=cainjector --tail=50", keeper)

@@ -83,7 +83,7 @@ func (s *Subject) orderFix(ctx context.Context, late, once bool) string {
 			"Change it in what it was installed from, together with the right to patch it (ClusterRole), then delete the one of the old name.")
 	}
 	if len(mutating) > 0 {
-		lines = append(lines, kept(mutating[0].Labels, mutating[0].Annotations))
+		lines = append(lines, s.owned(mutating[0].object()))
 	}
 	return steps(lines...)
 }

@@ -129,12 +129,12 @@ func (s *Subject) injectedFrom(ctx context.Context) string {
 	return ""
 }
 
-// kept says who keeps the Deployment; "" where nobody does.
-func (o *origin) kept() string {
+// ownedBy says who has changed the Deployment last, and who keeps it; "" where nobody does.
+func (s *Subject) ownedBy(o *origin) string {
 	if o.deployment == nil {
 		return ""
 	}
-	return kept(o.deployment.Labels, o.deployment.Annotations)
+	return s.owned(o.deployment)
 }
 
 // where names the Secret, as far as it is known.
@@ -158,14 +158,14 @@ func (s *Subject) anew(ctx context.Context, o *origin) string {
 			"If none comes, the reason is here:",
 			s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
 			s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself),
-			cmp.Or(kept(c.GetLabels(), c.GetAnnotations()), o.kept()),
+			cmp.Or(kept(c.GetLabels(), c.GetAnnotations()), s.ownedBy(o)),
 		)
 	}
 	itself := s.makeItself(ctx, o, "L"+itself)
 	if itself == "" {
 		itself = "Put a certificate for " + host + " and its own key into " + o.dir + " as tls.crt and tls.key, where no Deployment tells what is mounted: Holdfast reads them again by itself."
 	}
-	return steps(itself, s.byHand(o, host), o.kept())
+	return steps(itself, s.byHand(o, host), s.ownedBy(o))
 }
 
 // byHand puts a pair from files into the Secret; "" where it is not known.

@@ -173,7 +173,7 @@ func (s *Subject) unrenewed(ctx context.Context) string {
 			s.reissue(c, "If that tells nothing, have it issued again, which cert-manager does when its Secret is gone:"))
 	}
 	return steps("It has time until the morning. Nobody in the cluster is known to renew "+o.where()+".",
-		s.makeItself(ctx, o, "Or now: l"+itself), s.byHand(o, strings.Join(s.hosts(ctx), ", ")), o.kept())
+		s.makeItself(ctx, o, "Or now: l"+itself), s.byHand(o, strings.Join(s.hosts(ctx), ", ")), s.ownedBy(o))
 }
 
 // hosts are the names by which the API server calls us.

@@ -31,6 +31,12 @@ type trouble struct {
 // silent is what is said of an endpoint that does not answer at all.
 const silent = "gives no answer"
 
+// muteWords is what is said of one that takes connections and nothing else.
+const muteWords = "accepts connections and answers no request: "
+
+// mute tells that whoever calls the endpoint has to wait until it gives up.
+func (t *trouble) mute() bool { return t.what == silent || strings.HasPrefix(t.what, muteWords) }
+
 // trace finds out who stands behind an endpoint, and who has put it there.
 func (s *Subject) trace(ctx context.Context, t *trouble) {
 	all, err := s.EndpointSlices(ctx, s.Own.Namespace, s.Own.Service)
@@ -167,7 +173,7 @@ func (s *Subject) estrange(ctx context.Context, pod *corev1.Pod) string {
 			}
 			return steps("Have the Service select the pods of Deployment "+d.Name+" alone, by a label that those of "+whose+" lack:",
 				s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"add", "/spec/selector/" + pointer(key), value}})+"'",
-				kept(service.Labels, service.Annotations))
+				s.owned(service))
 		}
 	}
 	return steps("Its owner makes pods with the labels of Holdfast; give them others there:", s.kubectl()+" get "+whose+" -o yaml")

@@ -139,10 +139,10 @@ func (s *Subject) noPods(ctx context.Context, name, look string) Result {
 		if d.Spec.Selector != nil && len(d.Spec.Selector.MatchLabels) > 0 {
 			wear = d.Spec.Selector.MatchLabels
 		}
-		return failed(steps("Have it select the pods of the Deployment:", s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"replace", "/spec/selector", wear}})+"'", kept(service.Labels, service.Annotations)),
+		return failed(steps("Have it select the pods of the Deployment:", s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"replace", "/spec/selector", wear}})+"'", s.owned(service)),
 			"Service %s selects pods with %s, those of Deployment %s have other labels: %s", name, labels.FormatLabels(service.Spec.Selector), d.Name, labels.FormatLabels(wear))
 	case d.Spec.Replicas != nil && *d.Spec.Replicas == 0:
-		return failed(steps("Scale it up, unless somebody has switched it off on purpose (2 are shipped):", s.kubectl()+" scale deploy/"+d.Name+" --replicas=2", kept(d.Labels, d.Annotations)),
+		return failed(steps("Scale it up, unless somebody has switched it off on purpose (2 are shipped):", s.kubectl()+" scale deploy/"+d.Name+" --replicas=2", s.owned(d)),
 			"Service %s has no endpoint: Deployment %s is scaled to 0", name, d.Name)
 	}
 	for _, c := range d.Status.Conditions {

@@ -40,6 +40,8 @@ type Entry struct {
 	Index         int    // in its webhooks
 	Labels        map[string]string
 	Annotations   map[string]string
+	// Fields are the configuration's, with who has written them.
+	Fields []metav1.ManagedFieldsEntry
 	// ValidatingWebhook has what both kinds have in common.
 	admissionregistrationv1.ValidatingWebhook
 	Reinvocation admissionregistrationv1.ReinvocationPolicyType // "" for validating ones
@@ -55,6 +57,11 @@ func (e *Entry) Kind() string {
 
 // Where names the configuration as kubectl takes it.
 func (e *Entry) Where() string { return strings.ToLower(e.Kind()) + "/" + e.Configuration }
+
+// object is the configuration, as far as its entries know it.
+func (e *Entry) object() metav1.Object {
+	return &metav1.ObjectMeta{Name: e.Configuration, Labels: e.Labels, Annotations: e.Annotations, ManagedFields: e.Fields}
+}
 
 // Fails tells that an object is turned away while the webhook cannot be called.
 func (e *Entry) Fails() bool {
@@ -139,7 +146,7 @@ func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
 	for _, m := range sorted(mutating, func(m *admissionregistrationv1.MutatingWebhookConfiguration) string { return m.Name }) {
 		for i := range m.Webhooks {
 			w := &m.Webhooks[i]
-			e := &Entry{Mutating: true, Configuration: m.Name, Index: i, Labels: m.Labels, Annotations: m.Annotations, ValidatingWebhook: admissionregistrationv1.ValidatingWebhook{
+			e := &Entry{Mutating: true, Configuration: m.Name, Index: i, Labels: m.Labels, Annotations: m.Annotations, Fields: m.ManagedFields, ValidatingWebhook: admissionregistrationv1.ValidatingWebhook{
 				Name: w.Name, ClientConfig: w.ClientConfig, Rules: w.Rules, FailurePolicy: w.FailurePolicy, MatchPolicy: w.MatchPolicy,
 				NamespaceSelector: w.NamespaceSelector, ObjectSelector: w.ObjectSelector, SideEffects: w.SideEffects,
 				TimeoutSeconds: w.TimeoutSeconds, AdmissionReviewVersions: w.AdmissionReviewVersions, MatchConditions: w.MatchConditions,
@@ -152,7 +159,7 @@ func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
 	}
 	for _, v := range sorted(validating, func(v *admissionregistrationv1.ValidatingWebhookConfiguration) string { return v.Name }) {
 		for i := range v.Webhooks {
-			e := &Entry{Configuration: v.Name, Index: i, Labels: v.Labels, Annotations: v.Annotations, ValidatingWebhook: v.Webhooks[i]}
+			e := &Entry{Configuration: v.Name, Index: i, Labels: v.Labels, Annotations: v.Annotations, Fields: v.ManagedFields, ValidatingWebhook: v.Webhooks[i]}
 			out = append(out, e.tame())
 		}
 	}

@@ -75,7 +75,7 @@ func (s *Subject) vital(entries, closed []*Entry, namespaces []corev1.Namespace)
 		lead = "Leave out what has to start without Holdfast, in both configurations, which are to see the same namespaces:"
 	}
 	r := warn(steps(lead, leaveOut,
-		"Or have pods start everywhere without Holdfast while it cannot be called:", failOpen(closed), kept(e.Labels, e.Annotations)),
+		"Or have pods start everywhere without Holdfast while it cannot be called:", failOpen(closed), s.owned(e.object())),
 		"%s (%s) has failurePolicy Fail and sees namespace %s: nothing there starts while Holdfast cannot be called%s",
 		e.Where(), e.Name, strings.Join(sees[e], " and namespace "), besides(len(bad), "entry", "entries")).meaning(notYet)
 	return &r
@@ -112,7 +112,7 @@ func (s *Subject) steady(ctx context.Context, closed []*Entry) Result {
 		}))
 	}
 	if len(problems) > 0 {
-		lines = append(lines, "Or have pods start without Holdfast while it cannot be called:", failOpen(closed), kept(d.Labels, d.Annotations))
+		lines = append(lines, "Or have pods start without Holdfast while it cannot be called:", failOpen(closed), s.owned(d))
 		return warn(steps(lines...), "%s has failurePolicy Fail, and %s", closed[0].Where(), strings.Join(problems, ", ")).meaning(notYet)
 	}
 	return passed("failurePolicy is Fail, outside of %s and %s; there are %d replicas and a disruption budget", metav1.NamespaceSystem, s.Own.Namespace, value32(d.Spec.Replicas))

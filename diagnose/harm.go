@@ -1,6 +1,9 @@
 package diagnose
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // harm is what a failed probe about ourselves means for pods while it lasts.
 type harm int
@@ -75,4 +78,9 @@ func unseenBy(mutating, validating bool) string {
 		return "Meanwhile pods are put right and not judged: none is refused or recorded."
 	}
 	return ""
+}
+
+// unseenOf says the same of some pods, such as " of namespace shop".
+func unseenOf(of string, mutating, validating bool) string {
+	return strings.Replace(unseenBy(mutating, validating), "pods", "pods"+of, 1)
 }

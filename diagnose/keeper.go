@@ -3,6 +3,10 @@ package diagnose
 import (
 	"fmt"
 	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -43,6 +47,40 @@ func keeperOf(labels, annotations map[string]string) *keeper {
 		return &keeper{who: "Helm release " + of + "/" + name, where: "its values", again: again, lasts: true}
 	}
 	return nil
+}
+
+// owned says who has changed an object last, and who will undo a change that is made by hand.
+func (s *Subject) owned(o metav1.Object) string {
+	return steps(s.changed(o), kept(o.GetLabels(), o.GetAnnotations()))
+}
+
+// changed says who has changed an object last, and when, by what the API server has noted; "" where that was long ago, or no
+// person's doing and no person's program's.
+func (s *Subject) changed(o metav1.Object) string {
+	const most = 24 * time.Hour
+	var last *metav1.ManagedFieldsEntry
+	for _, f := range o.GetManagedFields() {
+		if f.Time == nil || f.Subresource == "status" || byItself(f.Manager) {
+			continue
+		}
+		if last == nil || last.Time.Before(f.Time) {
+			last = &f
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	ago := max(0, s.Now().Sub(last.Time.Time))
+	if ago > most {
+		return ""
+	}
+	return fmt.Sprintf("Last changed %s ago by %s.", duration.HumanDuration(ago), report.Word(last.Manager))
+}
+
+// byItself tells that a manager of fields is one of ourselves, or of those who keep objects as somebody has asked: the cainjector of
+// cert-manager, and what comes with the API server.
+func byItself(manager string) bool {
+	return manager == ourName || strings.HasSuffix(manager, "cainjector") || strings.HasPrefix(manager, "kube-") || manager == "kubelet"
 }
 
 // kept says who will undo a change that is made by hand; "" where nobody will.

@@ -80,7 +80,7 @@ func (s *Subject) leaveMesh(ctx context.Context) string {
 	}
 	return steps("Put back what keeps the pods out of it; the Deployment then makes others:",
 		s.kubectl()+" patch deployment "+d.Name+" --type=merge -p '"+encode(map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": metadata}}})+"'",
-		kept(d.Labels, d.Annotations))
+		s.owned(d))
 }
 
 // meshed names the mesh that takes the connections to a port of the pod, "" where none does.

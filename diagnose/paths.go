@@ -26,7 +26,7 @@ func paths() Probe {
 			}
 			if bad := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Path() == wantedPath(e) }); len(bad) > 0 {
 				e := bad[0]
-				return failed(steps("Have them call the paths that the server answers:", patchEach(bad, rightPath), kept(e.Labels, e.Annotations)), "entry %s of %s calls path %s, the server answers at %s%s",
+				return failed(steps("Have them call the paths that the server answers:", patchEach(bad, rightPath), s.owned(e.object())), "entry %s of %s calls path %s, the server answers at %s%s",
 					e.Name, e.Where(), e.Path(), wantedPath(e), besides(len(bad), "entry", "entries")).meaning(effectOf(bad))
 			}
 			for _, name := range []string{config.ProbeMutate, config.ProbeValidate} {

@@ -170,18 +170,23 @@ func (r *Report) Summary() string {
 		}
 	}
 	text := strings.Join(counts, ", ") + fmt.Sprintf(" (%.1f s)", r.Seconds)
-	var warned []string
+	var warned, untold []string
 	for i := range r.Probes {
 		switch l := &r.Probes[i]; l.State {
 		case Failed:
 			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " has the background. Once it is mended: holdfast diagnose --wait"
 		case Warning:
 			warned = append(warned, l.Code+" "+l.Name)
-		case Passed, Skipped, NotApplicable, Unknown:
+		case Unknown:
+			untold = append(untold, l.Code+" "+l.Name)
+		case Passed, Skipped, NotApplicable:
 		}
 	}
-	if len(warned) > 0 {
+	switch {
+	case len(warned) > 0:
 		text += "\nNothing failed. Worth a look: " + list(unique(warned)) + "."
+	case len(untold) > 0:
+		text += "\nNothing failed. Could not be told: " + list(unique(untold)) + "."
 	}
 	return text
 }

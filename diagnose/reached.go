@@ -152,8 +152,8 @@ func (s *Subject) unreached(ctx context.Context, entries []*Entry, err error, to
 		cause += fmt.Sprintf(" (%s)", round(took))
 	}
 	r := failed(fix, "%s. The API server says: %s", cause, text)
-	if wait := waits(entries); timedOut(text) && wait > 0 {
-		r.Effect = "Meanwhile pods start as if Holdfast were not there, each " + round(wait) + " later (failurePolicy Ignore)."
+	if timedOut(text) {
+		r.Effect = lateEffect(entries)
 	}
 	return r
 }
@@ -183,6 +183,24 @@ func waits(entries []*Entry) time.Duration {
 		}
 	}
 	return all
+}
+
+// timeout is how long the API server waits for an answer to a pod, the longest where that differs.
+func timeout(entries []*Entry) (longest time.Duration) {
+	for _, e := range entries {
+		if !e.Probe() && e.Creates("pods") {
+			longest = max(longest, waits([]*Entry{e}))
+		}
+	}
+	return longest
+}
+
+// lateEffect is what it means that these entries get no answer.
+func lateEffect(entries []*Entry) string {
+	if wait := waits(entries); wait > 0 {
+		return "Meanwhile pods start as if Holdfast were not there, each " + round(wait) + " later (failurePolicy Ignore)."
+	}
+	return effectOf(entries)
 }
 
 // grantTry is how whoever asked is given the right to try.

@@ -11,6 +11,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"holdfast.dev/holdfast/config"
+	"holdfast.dev/holdfast/report"
 )
 
 // anotherWebhook is for an answer that some other webhook gave.
@@ -128,7 +129,7 @@ func (s *Subject) refusedToo(ctx context.Context, e *Entry) string {
 			kinds = append(kinds, resource)
 		}
 	}
-	what := strings.Join(unique(kinds), " and ")
+	what := report.OneLine(strings.Join(unique(kinds), " and "))
 	if slices.Contains(kinds, "everything") {
 		what = "objects of every kind"
 	}

@@ -91,7 +91,7 @@ func (s *Subject) hostNetwork(ctx context.Context) string {
 	d, err := s.deployment(ctx)
 	name, keeper := s.Own.Service, ""
 	if err == nil && d != nil {
-		name, keeper = d.Name, kept(d.Labels, d.Annotations)
+		name, keeper = d.Name, s.owned(d)
 	}
 	return steps(fmt.Sprintf("Run Holdfast in the network of the nodes, where its ports (%d, 8080, 8081) have to be free:", s.port(ctx)),
 		s.kubectl()+" patch deployment "+name+" --type=merge -p '"+patch+"'", keeper)

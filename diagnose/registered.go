@@ -101,7 +101,7 @@ func (s *Subject) callsAnother(ctx context.Context, all []*Entry, e *Entry, loss
 			e.Where(), s.Own.Namespace, s.Own.Service, to.Namespace, to.Name, loss)
 	}
 	return failed(steps("Lead them to Holdfast's Service:", patchEntries(there, op{"replace", "/clientConfig/service/namespace", s.Own.Namespace}, op{"replace", "/clientConfig/service/name", s.Own.Service}),
-		kept(e.Labels, e.Annotations)),
+		s.owned(e.object())),
 		"%d of %d entries of %s call Service %s/%s%s; Holdfast is behind %s/%s, and %s",
 		len(there), len(whole), e.Where(), to.Namespace, to.Name, what, s.Own.Namespace, s.Own.Service, loss)
 }

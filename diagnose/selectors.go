@@ -69,27 +69,28 @@ func (s *Subject) leavesOut(e *Entry, entries []*Entry, namespaces []corev1.Name
 		if !s.asks(n) || e.SeesNamespace(n.Labels) {
 			continue
 		}
-		fix, others, effect := s.takeIn(entries, n.Labels, namespaces)
-		r := failed(steps(fix, "If it was meant, take the label from the namespace:", "kubectl label namespace "+n.Name+" "+config.ModeLabel+"-", kept(e.Labels, e.Annotations)),
+		fix, others, effect := s.takeIn(entries, n.Labels, namespaces, s.leftOut(entries, n, namespaces))
+		r := failed(steps(fix, "If it was meant, take the label from the namespace:", "kubectl label namespace "+n.Name+" "+config.ModeLabel+"-", s.owned(e.object())),
 			"%s (%s) leaves out namespace %s, which is labelled %s=%s: %s%s",
 			e.Where(), e.Name, n.Name, config.ModeLabel, n.Labels[config.ModeLabel], culprit(e.NamespaceSelector, n.Labels), others).meaning(effect)
 		return &r
 	}
 	example := map[string]string{corev1.LabelMetadataName: "example", config.ModeLabel: config.Enforce.String()}
 	if !e.SeesNamespace(example) {
-		fix, others, effect := s.takeIn(entries, example, namespaces)
-		r := failed(steps(fix, kept(e.Labels, e.Annotations)), "%s (%s) leaves out namespaces that are labelled %s=enforce: %s%s",
+		fix, others, effect := s.takeIn(entries, example, namespaces, " of such namespaces")
+		r := failed(steps(fix, s.owned(e.object())), "%s (%s) leaves out namespaces that are labelled %s=enforce: %s%s",
 			e.Where(), e.Name, config.ModeLabel, culprit(e.NamespaceSelector, example), others).meaning(effect)
 		return &r
 	}
 	if !e.SeesObject(nil) {
 		blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Probe() || o.SeesObject(nil) })
-		r := failed(steps("Have it see all pods again:", patchEntries(blind, op{"replace", "/objectSelector", map[string]any{}}), kept(e.Labels, e.Annotations)),
-			"%s (%s) sees only pods with these labels: %s%s", e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector), besides(len(blind), "entry", "entries")).meaning(missedBy(blind))
+		r := failed(steps("Have it see all pods again:", patchEntries(blind, op{"replace", "/objectSelector", map[string]any{}}), s.owned(e.object())),
+			"%s (%s) sees only pods with these labels: %s%s", e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector), besides(len(blind), "entry", "entries")).
+			meaning(missedBy(blind, " without these labels"))
 		return &r
 	}
 	if len(e.MatchConditions) > 0 {
-		r := warn(steps("Remove the condition, which is not Holdfast's:", e.patch(op{Op: "remove", Path: "/matchConditions"}), kept(e.Labels, e.Annotations)),
+		r := warn(steps("Remove the condition, which is not Holdfast's:", e.patch(op{Op: "remove", Path: "/matchConditions"}), s.owned(e.object())),
 			"%s (%s) has matchConditions, which can keep us from pods: %s", e.Where(), e.Name, e.MatchConditions[0].Expression).
 			meaning("Pods for which a condition is false start as if Holdfast were not there, and nobody gets an error.")
 		return &r
@@ -97,36 +98,56 @@ func (s *Subject) leavesOut(e *Entry, entries []*Entry, namespaces []corev1.Name
 	return nil
 }
 
-// takeIn has all entries of ours but the probe's see namespaces with these labels.
-func (s *Subject) takeIn(entries []*Entry, l map[string]string, namespaces []corev1.Namespace) (fix, others, effect string) {
+// leftOut names the namespaces that ask for Holdfast and are left out as this one is.
+func (s *Subject) leftOut(entries []*Entry, n *corev1.Namespace, namespaces []corev1.Namespace) string {
+	var names []string
+	for i := range namespaces {
+		if o := &namespaces[i]; s.asks(o) && !slices.ContainsFunc(entries, func(e *Entry) bool {
+			return !e.Probe() && e.Creates("pods") && e.SeesNamespace(o.Labels) != e.SeesNamespace(n.Labels)
+		}) {
+			names = append(names, o.Name)
+		}
+	}
+	return ofNamespaces(names)
+}
+
+func ofNamespaces(names []string) string {
+	if len(names) == 1 {
+		return " of namespace " + names[0]
+	}
+	return " of namespaces " + list(names)
+}
+
+// takeIn has all entries of ours but the probe's see namespaces with these labels, which are those of the pods that are spoken of.
+func (s *Subject) takeIn(entries []*Entry, l map[string]string, namespaces []corev1.Namespace, of string) (fix, others, effect string) {
 	blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Probe() || o.SeesNamespace(l) })
 	lines, more := s.admitAll(blind, l, namespaces)
 	lead := "Change what leaves it out, and nothing else:"
 	if len(more) > 0 {
 		lead = "Change what leaves it out (" + list(more) + " will be seen then, too):"
 	}
-	return steps(lead, lines), besides(len(blind), "entry", "entries"), missedBy(blind)
+	return steps(lead, lines), besides(len(blind), "entry", "entries"), missedBy(blind, of)
 }
 
-// missedBy is what it means that these entries of ours do not see pods that they should.
-func missedBy(blind []*Entry) string {
+// missedBy is what it means that these entries of ours do not see pods that they should: which, of says.
+func missedBy(blind []*Entry, of string) string {
 	missed := func(mutating bool) bool {
 		return slices.ContainsFunc(blind, func(e *Entry) bool { return e.Mutating == mutating && e.Creates("pods") })
 	}
-	return unseenBy(missed(true), missed(false))
+	return unseenOf(of, missed(true), missed(false))
 }
 
 func (s *Subject) leavesProbeOut(e *Entry, namespaces []corev1.Namespace) *Result {
 	for i := range namespaces {
 		if n := &namespaces[i]; n.Name == s.Own.Namespace && !e.SeesNamespace(n.Labels) {
 			ops, _ := admit(e, n.Labels)
-			r := failed(steps("Have it see our namespace again:", e.patch(ops...), kept(e.Labels, e.Annotations)), "%s (%s) leaves out our own namespace, so that nothing can be tried: %s",
+			r := failed(steps("Have it see our namespace again:", e.patch(ops...), s.owned(e.object())), "%s (%s) leaves out our own namespace, so that nothing can be tried: %s",
 				e.Where(), e.Name, culprit(e.NamespaceSelector, n.Labels)).meaning(noPod)
 			return &r
 		}
 	}
 	if mark := map[string]string{config.ProbeLabel: config.ProbeLabelValue}; !e.SeesObject(mark) {
-		r := failed(steps("Have it see the probe's objects again:", e.patch(op{"replace", "/objectSelector", metav1.LabelSelector{MatchLabels: mark}}), kept(e.Labels, e.Annotations)), "%s (%s) leaves out the probe's own objects: %s",
+		r := failed(steps("Have it see the probe's objects again:", e.patch(op{"replace", "/objectSelector", metav1.LabelSelector{MatchLabels: mark}}), s.owned(e.object())), "%s (%s) leaves out the probe's own objects: %s",
 			e.Where(), e.Name, metav1.FormatLabelSelector(e.ObjectSelector)).meaning(noPod)
 		return &r
 	}
@@ -180,8 +201,9 @@ func (s *Subject) disagreement(entries []*Entry, namespaces []corev1.Namespace) 
 			lead = "Have both see it (" + list(more) + " will be seen by both then, too):"
 		}
 		narrow := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Probe() || e.Mutating != only.Mutating || !e.SeesNamespace(n.Labels) })
-		r := failed(steps(lead, lines, "If neither should see it:", patchEntries(narrow, op{"replace", "/namespaceSelector", other.NamespaceSelector}), kept(only.Labels, only.Annotations)),
-			"only %s sees namespace %s, %s leaves it out: %s", only.Where(), n.Name, other.Where(), culprit(other.NamespaceSelector, n.Labels)).meaning(unseenBy(other.Mutating, !other.Mutating))
+		r := failed(steps(lead, lines, "If neither should see it:", patchEntries(narrow, op{"replace", "/namespaceSelector", other.NamespaceSelector}), s.owned(other.object())),
+			"only %s sees namespace %s, %s leaves it out: %s", only.Where(), n.Name, other.Where(), culprit(other.NamespaceSelector, n.Labels)).
+			meaning(unseenOf(ofNamespaces([]string{n.Name}), other.Mutating, !other.Mutating))
 		return &r
 	}
 	return nil

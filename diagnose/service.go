@@ -20,11 +20,14 @@ func service() Probe {
 			Why:   "The API server calls a Service, which is missing, has no such port, or leads to another port of the pods than the one that the server listens on. Errors name the port of the Service (443), never the one that matters.",
 			Fix:   "Have the entries call a port that the Service has, and that leads to the server's. Its targetPort has to be the server's --webhook-port, by number or by the name of the container's port.",
 		},
-		Needs: []string{"HF206"},
+		Needs: []string{apiServerCode}, After: []string{"HF206"}, // one configuration is enough to ask
 		ask: func(ctx context.Context, s *Subject) Result {
 			entries, err := s.ourEntries(ctx)
 			if err != nil {
 				return cannot(err)
+			}
+			if len(entries) == 0 {
+				return skipped("HF206")
 			}
 			if byURL(entries) {
 				return notApplicable("the webhooks are called by URL")
@@ -102,10 +105,10 @@ func (s *Subject) leads(ctx context.Context, service *corev1.Service, entries []
 	lost := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { _, ok := to[e.Port()]; return ok })
 	if len(lost) > 0 {
 		e := lost[0]
-		lead, fix, keeper := "Give the Service the port that is called:", s.addPort(service, e.Port(), ours), kept(service.Labels, service.Annotations)
+		lead, fix, keeper := "Give the Service the port that is called:", s.addPort(service, e.Port(), ours), s.owned(service)
 		if right >= 0 {
 			lead = "Have them call the port that the Service has:"
-			fix, keeper = patchEntries(lost, op{"add", "/clientConfig/service/port", service.Spec.Ports[right].Port}), kept(e.Labels, e.Annotations)
+			fix, keeper = patchEntries(lost, op{"add", "/clientConfig/service/port", service.Spec.Ports[right].Port}), s.owned(e.object())
 		}
 		return failed(steps(lead, fix, keeper), "%s (%s) calls port %d, which Service %s does not have: it has %s%s",
 			e.Where(), e.Name, e.Port(), name, list(has), besides(len(lost), "entry", "entries")).meaning(effectOf(lost))
@@ -122,7 +125,7 @@ func (s *Subject) leads(ctx context.Context, service *corev1.Service, entries []
 		}
 		bad := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Port() != p.Port })
 		return failed(steps("Lead it to the port of the server:", s.kubectl()+" patch service "+s.Own.Service+" --type=json -p '"+encode([]op{{"test", place + "/port", p.Port}, {"replace", place + "/targetPort", ours}})+"'",
-			kept(service.Labels, service.Annotations)),
+			s.owned(service)),
 			"port %d of Service %s leads to %s, the server listens on %d", p.Port, name, led, ours).meaning(effectOf(bad))
 	}
 	return passed("%s", list(unique(has)))

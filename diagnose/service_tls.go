@@ -58,7 +58,7 @@ func serviceTLS() Probe {
 			bad := slices.DeleteFunc(all, func(t *trouble) bool { return t.what == "" })
 			if len(bad) > 0 {
 				return failed(s.clear(ctx, bad), "endpoint %s%s %s%s", bad[0].at, bad[0].who(), bad[0].what, besides(len(bad), "endpoint", "endpoints")).
-					meaning(share(entries, len(bad), len(tried)))
+					meaning(share(entries, bad, len(tried)))
 			}
 			return passed("%s", list(ready))
 		},
@@ -66,15 +66,22 @@ func serviceTLS() Probe {
 }
 
 // share says what it means that calls to some of the endpoints fail.
-func share(entries []*Entry, bad, of int) string {
-	if bad == of {
+func share(entries []*Entry, bad []*trouble, of int) string {
+	slow := slices.ContainsFunc(bad, (*trouble).mute)
+	if len(bad) == of {
+		if slow {
+			return lateEffect(entries)
+		}
 		return effectOf(entries)
 	}
 	then := "the pod starts as if Holdfast were not there (failurePolicy Ignore)."
 	if slices.ContainsFunc(entries, func(e *Entry) bool { return !e.Probe() && e.Fails() }) {
 		then = "the API server refuses the pod (failurePolicy Fail)."
 	}
-	return fmt.Sprintf("About %d of %d calls fail: then %s", bad, of, then)
+	if wait := timeout(entries); slow && wait > 0 {
+		then = "it takes the timeout of " + round(wait) + ", and " + then
+	}
+	return fmt.Sprintf("About %d of %d calls fail: then %s", len(bad), of, then)
 }
 
 // answers holds what an endpoint presents against what the API server believes, and says what is wrong, "" where nothing is.
@@ -97,7 +104,7 @@ func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) 
 		return fmt.Sprintf("does not speak TLS with us: %v", err)
 	}
 	if why := untrusted(chain, roots, s.Now()); why != "" {
-		return fmt.Sprintf("presents a certificate of %s, which no webhook configuration trusts", chain[0].Issuer)
+		return fmt.Sprintf("presents a certificate issued by %s, which no webhook configuration trusts", chain[0].Issuer)
 	}
 	if err := chain[0].VerifyHostname(s.Own.Host()); err != nil {
 		return fmt.Sprintf("presents a certificate for %s, not for %s", list(chain[0].DNSNames), s.Own.Host())
@@ -107,7 +114,7 @@ func (s *Subject) answers(ctx context.Context, at string, roots *x509.CertPool) 
 	}
 	// A server that hangs shakes hands all the same.
 	if err := s.talks(ctx, at, s.Own.Host(), "/"); err != nil {
-		return fmt.Sprintf("accepts connections and answers no request: %v", err)
+		return fmt.Sprintf(muteWords+"%v", err)
 	}
 	return ""
 }

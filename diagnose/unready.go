@@ -61,7 +61,11 @@ func (s *Subject) crashing(ctx context.Context, pod *corev1.Pod, end *corev1.Con
 	if name != "" {
 		before = "If it came with a new version or arguments, go back (a ConfigMap that was changed in place stays as it is):"
 	}
-	return steps(append(lines, s.goBack(ctx, before))...)
+	lines = append(lines, s.goBack(ctx, before))
+	if d, err := s.deployment(ctx); err == nil && d != nil {
+		lines = append(lines, s.owned(d))
+	}
+	return steps(lines...)
 }
 
 // moreMemory is twice what our servers may take.
