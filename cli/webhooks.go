@@ -17,7 +17,7 @@ import (
 type webhooksFlags struct {
 	kubeconfig         string
 	namespace, service string
-	optIn              bool
+	optIn, reset       bool
 }
 
 // The kinds, to print one of them alone.
@@ -29,8 +29,9 @@ func newWebhooks() *cobra.Command {
 		Use:   "webhooks [mutating|validating]",
 		Short: "Prints the webhook configurations of an installation, to apply them again",
 		Long: `Prints the two webhook configurations as this version ships them, for the installation in the cluster: with its namespace, Service and
-prefix, and what the configuration that is still there says (which namespaces it sees, failurePolicy, whose CA). It is what to apply
-where one of them was deleted or spoilt, and the manifests are not at hand. It changes nothing.`,
+prefix, and what the one that is still there says (which namespaces are seen, failurePolicy, whose CA). It is what to apply where one of
+them was deleted, or lost entries, and the manifests are not at hand. A configuration that is there stays as it is, but for the entries that
+it lacks; --reset writes all of it as shipped. It changes nothing itself.`,
 		Example: `  holdfast webhooks mutating | kubectl apply -f -
   holdfast webhooks | kubectl diff -f -
   kubectl -n holdfast-system exec deploy/holdfast -- /holdfast webhooks | kubectl apply -f -`,
@@ -42,6 +43,7 @@ where one of them was deleted or spoilt, and the manifests are not at hand. It c
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace of Holdfast (default: where its webhook configurations lead)")
 	flags.StringVar(&f.service, "service-name", "", "Service of Holdfast (default: the one that its webhook configurations call)")
+	flags.BoolVar(&f.reset, "reset", false, "as shipped, also where the configuration is there: what was changed in it is lost")
 	flags.BoolVar(&f.optIn, "opt-in", false, "namespaces without the label holdfast.dev/mode are not seen (default: as in the configuration that is there)")
 	return c
 }
@@ -70,9 +72,12 @@ func (f *webhooksFlags) run(c *cobra.Command, only []string) error {
 		if installation.OptIn {
 			sees = "only namespaces with the label holdfast.dev/mode"
 		}
-		fmt.Fprintf(c.ErrOrStderr(), "no webhook configuration that calls Service %s/%s is left to go by; these see %s\n", installation.Namespace, installation.Service, sees)
+		fmt.Fprintf(c.ErrOrStderr(), "no webhook configuration that calls Service %s/%s is left to go by: these see %s, and have failurePolicy Ignore\n", installation.Namespace, installation.Service, sees)
 	}
-	m, v, err := manifests.Webhooks(installation)
+	m, v, err := s.Webhooks(c.Context(), installation)
+	if f.reset {
+		m, v, err = manifests.Webhooks(installation)
+	}
 	if err != nil {
 		return err
 	}

@@ -524,8 +524,13 @@ func (f *fixture) clients(t *testing.T, objects []*unstructured.Unstructured) (*
 	})
 	client.PrependReactor("create", "selfsubjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SelfSubjectAccessReview)
-		asked := review.Spec.ResourceAttributes
-		review.Status.Allowed = !slices.Contains(f.Denied, asked.Verb+" "+asked.Resource)
+		what := ""
+		if asked := review.Spec.ResourceAttributes; asked != nil {
+			what = asked.Verb + " " + asked.Resource
+		} else {
+			what = review.Spec.NonResourceAttributes.Verb + " " + review.Spec.NonResourceAttributes.Path
+		}
+		review.Status.Allowed = !slices.Contains(f.Denied, what)
 		return true, review, nil
 	})
 	kinds := map[schema.GroupVersionResource]string{{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}: "CertificateList"}

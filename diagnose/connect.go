@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -16,6 +17,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
+
+// mostRead bounds a page of the API server, such as its metrics.
+const mostRead = 64 << 20
 
 // Connect returns a subject that asks the API server of a client configuration. Nothing is dialled yet.
 func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, error) {
@@ -33,8 +37,12 @@ func Connect(config *rest.Config, own Own, now func() time.Time) (*Subject, erro
 	return &Subject{
 		Client: client, Dynamic: objects, Own: own, Now: now, Calls: &Calls{},
 		Raw: func(ctx context.Context, path string) ([]byte, error) {
-			page, err := client.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Raw()
-			return page, inItsWords(page, err)
+			stream, err := client.Discovery().RESTClient().Get().AbsPath(path).Stream(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer stream.Close()
+			return io.ReadAll(io.LimitReader(stream, mostRead))
 		},
 		Try: func(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, []string, error) {
 			return try(config, func(c kubernetes.Interface) (*corev1.ConfigMap, error) {

@@ -71,11 +71,14 @@ func rulesOf(missing []right, namespace string) []rbacv1.PolicyRule {
 			continue
 		}
 		rule := rbacv1.PolicyRule{APIGroups: []string{r.Group}, Resources: []string{r.Resource}}
+		if r.page() {
+			rule = rbacv1.PolicyRule{NonResourceURLs: []string{r.Resource}}
+		}
 		if r.Name != "" {
 			rule.ResourceNames = []string{r.Name}
 		}
 		at := slices.IndexFunc(rules, func(o rbacv1.PolicyRule) bool {
-			return slices.Equal(o.APIGroups, rule.APIGroups) && slices.Equal(o.Resources, rule.Resources) && slices.Equal(o.ResourceNames, rule.ResourceNames)
+			return slices.Equal(o.APIGroups, rule.APIGroups) && slices.Equal(o.Resources, rule.Resources) && slices.Equal(o.ResourceNames, rule.ResourceNames) && slices.Equal(o.NonResourceURLs, rule.NonResourceURLs)
 		})
 		if at < 0 {
 			rules = append(rules, rule)

@@ -105,7 +105,7 @@ func TestRightToManagedRevisions(t *testing.T) {
 		client := fake.NewClientset()
 		client.PrependReactor("create", "selfsubjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SelfSubjectAccessReview)
-			review.Status.Allowed = test.allowed || review.Spec.ResourceAttributes.Group != meshGroup
+			review.Status.Allowed = test.allowed || review.Spec.ResourceAttributes == nil || review.Spec.ResourceAttributes.Group != meshGroup
 			return true, review, nil
 		})
 		s := &Subject{

@@ -123,7 +123,7 @@ func (s *Subject) unasked(ctx context.Context) string {
 		return steps("Have the API server say why: these entries are to fail closed, for the probe's own objects alone:", patchEntries(ignore, op{"add", "/failurePolicy", "Fail"}),
 			s.askAgain(ctx))
 	}
-	return steps("An API server learns of a change within seconds; ask again:", s.askAgain(ctx), "If it stays so, write the entries as they are shipped:", s.writeAgain(ctx, ""))
+	return steps("An API server learns of a change within seconds; ask again:", s.askAgain(ctx), "If it stays so, write the entries as they are shipped:", s.writeAgain(ctx, "--reset"))
 }
 
 // askAgain runs the probes once more.

@@ -1,12 +1,16 @@
 package diagnose
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"maps"
 	"slices"
 	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"holdfast.dev/holdfast/config"
@@ -33,11 +37,16 @@ func (s *Subject) Installation(ctx context.Context) (i manifests.Installation, f
 		if e.Probe() {
 			continue
 		}
-		if from == "" && e.Creates("pods") {
-			from = e.Where()
-			i.OptIn = optIn(e.NamespaceSelector)
-			if e.FailurePolicy != nil {
-				i.FailurePolicy = *e.FailurePolicy
+		if e.Creates("pods") {
+			if from == "" {
+				from, i.OptIn = e.Where(), optIn(e.NamespaceSelector)
+			}
+			policy := &i.Validating
+			if e.Mutating {
+				policy = &i.Mutating
+			}
+			if *policy == "" && e.FailurePolicy != nil {
+				*policy = *e.FailurePolicy
 			}
 		}
 		if i.InjectFrom == "" {
@@ -47,10 +56,64 @@ func (s *Subject) Installation(ctx context.Context) (i manifests.Installation, f
 			i.CABundle = e.ClientConfig.CABundle
 		}
 	}
+	i.Mutating, i.Validating = cmp.Or(i.Mutating, i.Validating), cmp.Or(i.Validating, i.Mutating)
+	if c := subject.certificateOf(ctx, subject.origin(ctx).secret); i.InjectFrom == "" && c != nil {
+		i.InjectFrom = c.GetNamespace() + "/" + c.GetName()
+	}
 	if i.InjectFrom != "" { // cert-manager puts it in
 		i.CABundle = nil
 	}
 	return i, from, nil
+}
+
+// Webhooks are the configurations of an installation. One that is there stays as it is, and gets the entries that it lacks: what
+// was changed in it was changed on purpose.
+func (s *Subject) Webhooks(ctx context.Context, i manifests.Installation) (*admissionregistrationv1.MutatingWebhookConfiguration, *admissionregistrationv1.ValidatingWebhookConfiguration, error) {
+	m, v, err := manifests.Webhooks(i)
+	if err != nil {
+		return nil, nil, err
+	}
+	subject := *s // what it reads is not to outlive the call
+	subject.seen = newSeen(ctx)
+	mutating, err := subject.Mutating(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, there := range mutating {
+		if there.Name == m.Name {
+			m.ObjectMeta = described(&there.ObjectMeta)
+			m.Webhooks = joined(there.Webhooks, m.Webhooks, func(w admissionregistrationv1.MutatingWebhook) string { return w.Name })
+		}
+	}
+	validating, err := subject.Validating(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, there := range validating {
+		if there.Name == v.Name {
+			v.ObjectMeta = described(&there.ObjectMeta)
+			v.Webhooks = joined(there.Webhooks, v.Webhooks, func(w admissionregistrationv1.ValidatingWebhook) string { return w.Name })
+		}
+	}
+	return m, v, nil
+}
+
+// described is what of an object's metadata is written by those who apply it.
+func described(o *metav1.ObjectMeta) metav1.ObjectMeta {
+	annotations := maps.Clone(o.Annotations)
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	return metav1.ObjectMeta{Name: o.Name, Labels: o.Labels, Annotations: annotations}
+}
+
+// joined adds to a list what it lacks by name.
+func joined[T any](there, shipped []T, name func(T) string) []T {
+	out := slices.Clone(there)
+	for _, w := range shipped {
+		if !slices.ContainsFunc(there, func(o T) bool { return name(o) == name(w) }) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // optIn tells whether a selector lets through namespaces with our label alone.

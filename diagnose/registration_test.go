@@ -14,7 +14,7 @@ func TestInstallation(t *testing.T) {
 	t.Parallel()
 	ours := newSigner(t, "ours")
 	const gone = "delete: [MutatingWebhookConfiguration/0-holdfast]\n"
-	base := manifests.Installation{Namespace: "holdfast-system", Service: "holdfast", FailurePolicy: admissionregistrationv1.Ignore, CABundle: ours.bundle()}
+	base := manifests.Installation{Namespace: "holdfast-system", Service: "holdfast", Mutating: admissionregistrationv1.Ignore, Validating: admissionregistrationv1.Ignore, CABundle: ours.bundle()}
 	with := func(change func(*manifests.Installation)) manifests.Installation {
 		i := base
 		change(&i)
@@ -34,7 +34,9 @@ func TestInstallation(t *testing.T) {
 		"failing closed": {gone + `patch:
   ValidatingWebhookConfiguration/holdfast:
   - {op: replace, path: /webhooks/0/failurePolicy, value: Fail}
-`, "validatingwebhookconfiguration/holdfast", with(func(i *manifests.Installation) { i.FailurePolicy = admissionregistrationv1.Fail })},
+`, "validatingwebhookconfiguration/holdfast", with(func(i *manifests.Installation) {
+			i.Mutating, i.Validating = admissionregistrationv1.Fail, admissionregistrationv1.Fail
+		})},
 		"cert-manager puts the CA in": {gone + `patch:
   ValidatingWebhookConfiguration/holdfast:
   - {op: add, path: /metadata/annotations, value: {cert-manager.io/inject-ca-from: holdfast-system/holdfast-serving}}
@@ -59,6 +61,38 @@ func TestInstallation(t *testing.T) {
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
+			m, v, err := s.Webhooks(t.Context(), got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(m.Webhooks) != 5 || len(v.Webhooks) != 5 {
+				t.Errorf("got %d mutating and %d validating entries, want 5 of each", len(m.Webhooks), len(v.Webhooks))
+			}
 		})
+	}
+}
+
+// TestWebhooksThatAreThere: a configuration that lost an entry gets it back, and keeps what somebody has changed in it.
+func TestWebhooksThatAreThere(t *testing.T) {
+	t.Parallel()
+	s := newCase(t, map[string]string{"change.yaml": `
+patch:
+  MutatingWebhookConfiguration/0-holdfast:
+  - {op: replace, path: /webhooks/0/timeoutSeconds, value: 9}
+  - {op: remove, path: /webhooks/4}
+`}, newSigner(t, "ours"), newSigner(t, "other"))
+	i, _, err := s.Installation(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := s.Webhooks(t.Context(), i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := *m.Webhooks[0].TimeoutSeconds; got != 9 {
+		t.Errorf("timeoutSeconds: got %d, want 9", got)
+	}
+	if last := m.Webhooks[len(m.Webhooks)-1]; last.Name != "probe.mutate.holdfast.dev" || len(last.ClientConfig.CABundle) == 0 {
+		t.Errorf("got %s last, with a CA of %d bytes; want the probe's entry with one", last.Name, len(last.ClientConfig.CABundle))
 	}
 }

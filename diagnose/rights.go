@@ -28,8 +28,7 @@ func rights() Probe {
 			var missing []right
 			for i := range wanted {
 				w := &wanted[i]
-				review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &w.ResourceAttributes}}
-				answer, err := s.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+				answer, err := s.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, w.review(), metav1.CreateOptions{})
 				if err != nil {
 					return cannot(fmt.Errorf("ask what we may do: %w", err))
 				}
@@ -64,10 +63,22 @@ const (
 // ofManaged is what a right is for that matters where Google manages the mesh, and nowhere else.
 const ofManaged = "the managed control plane"
 
-// right is one thing that the server does.
+// right is one thing that the server does. A resource that begins with a slash is a path of the API server.
 type right struct {
 	authorizationv1.ResourceAttributes
 	why string
+}
+
+// page tells that the right is to a path.
+func (r *right) page() bool { return strings.HasPrefix(r.Resource, "/") }
+
+// review asks for it.
+func (r *right) review() *authorizationv1.SelfSubjectAccessReview {
+	spec := authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &r.ResourceAttributes}
+	if r.page() {
+		spec = authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: r.Resource, Verb: r.Verb}}
+	}
+	return &authorizationv1.SelfSubjectAccessReview{Spec: spec}
 }
 
 // String is the right in words, as `kubectl auth can-i` takes them.
@@ -109,6 +120,10 @@ func (s *Subject) rights(ctx context.Context) []right {
 	add(own, "policy", "poddisruptionbudgets", s.Own.Namespace, "", "list")
 	add(own, "", "configmaps", s.Own.Namespace, "", "create")
 	add(own, "", "events", s.Own.Namespace, "", "create")
+	add(own, "", "/metrics", "", "", "get")
+	if s.injectedFrom(ctx) != "" {
+		add(own, "cert-manager.io", "certificates", s.Own.Namespace, "", "get", "list")
+	}
 	if kind, err := s.managedKind(ctx); err == nil && kind != nil {
 		add(ofManaged, kind.Group, kind.Resource, "", "", "list")
 	}

@@ -8,7 +8,7 @@ import (
 
 const (
 	// fresh is how old the answers may be that /diagnosis?fresh gives: asking is not for free.
-	fresh = 3 * time.Second
+	fresh = 5 * time.Second
 	// freshPatience is how long such a request waits before it takes what is there.
 	freshPatience = 4 * time.Second
 )

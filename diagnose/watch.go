@@ -3,9 +3,11 @@ package diagnose
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -131,7 +133,7 @@ func (w *Watch) tell(ctx context.Context, r *Report) {
 	for i := range r.Probes {
 		l := &r.Probes[i]
 		was := before[l.Code+" "+l.Object]
-		if was != nil && was.State == l.State && was.Cause == l.Cause {
+		if was != nil && !l.turned(was) {
 			continue
 		}
 		turned = append(turned, turn{now: l, was: was})
@@ -153,6 +155,23 @@ func (w *Watch) tell(ctx context.Context, r *Report) {
 	}
 	w.told = r
 	w.events(ctx, turned)
+}
+
+// turned tells whether a line is news: another state, or another thing that is wrong. Numbers count for nothing: days and calls go
+// by.
+func (l *Line) turned(was *Line) bool {
+	if was.State != l.State || was.Cause != l.Cause {
+		return true
+	}
+	words := func(text string) string {
+		return strings.Map(func(r rune) rune {
+			if unicode.IsDigit(r) {
+				return -1
+			}
+			return r
+		}, text)
+	}
+	return (l.State == Failed || l.State == Warning) && words(was.Message) != words(l.Message)
 }
 
 // turn is a line that is not what it was; was is nil for the first.

@@ -40,8 +40,8 @@ type Installation struct {
 	CABundle []byte
 	// InjectFrom is the Certificate, NAMESPACE/NAME, whose CA cert-manager puts in; "" without.
 	InjectFrom string
-	// FailurePolicy of all entries but the probe's; "" leaves that of the base.
-	FailurePolicy admissionregistrationv1.FailurePolicyType
+	// Mutating and Validating are the failurePolicy of all entries of a kind but the probe's; "" leaves that of the base.
+	Mutating, Validating admissionregistrationv1.FailurePolicyType
 }
 
 // Webhooks returns the two webhook configurations of an installation, as this version ships them.
@@ -64,35 +64,42 @@ func Webhooks(i Installation) (*admissionregistrationv1.MutatingWebhookConfigura
 	i.describe(&v.ObjectMeta)
 	for k := range m.Webhooks {
 		w := &m.Webhooks[k]
-		i.lead(&w.ClientConfig, w.NamespaceSelector, w.FailurePolicy, len(w.ObjectSelector.MatchLabels) > 0)
+		i.lead(&w.ClientConfig, w.NamespaceSelector, len(w.ObjectSelector.MatchLabels) > 0)
+		if i.Mutating != "" && len(w.ObjectSelector.MatchLabels) == 0 {
+			w.FailurePolicy = &i.Mutating
+		}
 	}
 	for k := range v.Webhooks {
 		w := &v.Webhooks[k]
-		i.lead(&w.ClientConfig, w.NamespaceSelector, w.FailurePolicy, len(w.ObjectSelector.MatchLabels) > 0)
+		i.lead(&w.ClientConfig, w.NamespaceSelector, len(w.ObjectSelector.MatchLabels) > 0)
+		if i.Validating != "" && len(w.ObjectSelector.MatchLabels) == 0 {
+			w.FailurePolicy = &i.Validating
+		}
 	}
 	return &m, &v, nil
 }
 
 func (i *Installation) describe(o *metav1.ObjectMeta) {
-	o.Name = i.prefix() + o.Name
+	prefix, suffix := i.around()
+	o.Name = prefix + o.Name + suffix
 	o.Labels = map[string]string{nameLabel: product, partLabel: product}
 	if i.InjectFrom != "" {
 		o.Annotations = map[string]string{injectFrom: i.InjectFrom}
 	}
 }
 
-// prefix is what kustomize has put in front of all names.
-func (i *Installation) prefix() string {
-	prefix, ok := strings.CutSuffix(i.Service, service)
+// around is what kustomize has put before and after all names.
+func (i *Installation) around() (prefix, suffix string) {
+	prefix, suffix, ok := strings.Cut(i.Service, service)
 	if !ok {
-		return ""
+		return "", ""
 	}
-	return prefix
+	return prefix, suffix
 }
 
 // lead points an entry to the installation. The probe's entries are known by their objectSelector: they see our namespace,
 // which the others leave out, and fail closed in it alone.
-func (i *Installation) lead(c *admissionregistrationv1.WebhookClientConfig, namespaces *metav1.LabelSelector, policy *admissionregistrationv1.FailurePolicyType, probe bool) {
+func (i *Installation) lead(c *admissionregistrationv1.WebhookClientConfig, namespaces *metav1.LabelSelector, probe bool) {
 	c.Service.Namespace, c.Service.Name, c.CABundle = i.Namespace, i.Service, i.CABundle
 	for k := range namespaces.MatchExpressions {
 		x := &namespaces.MatchExpressions[k]
@@ -105,8 +112,5 @@ func (i *Installation) lead(c *admissionregistrationv1.WebhookClientConfig, name
 	}
 	if i.OptIn {
 		namespaces.MatchExpressions = append(namespaces.MatchExpressions, metav1.LabelSelectorRequirement{Key: modeLabel, Operator: metav1.LabelSelectorOpExists})
-	}
-	if i.FailurePolicy != "" {
-		*policy = i.FailurePolicy
 	}
 }

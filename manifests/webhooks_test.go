@@ -17,6 +17,7 @@ func TestWebhooks(t *testing.T) {
 	}{
 		"cluster-wide": {"resources: [../manifests/overlays/cluster-wide]\n", Installation{}},
 		"opt-in":       {"resources: [../manifests/overlays/opt-in]\n", Installation{OptIn: true}},
+		"a suffix":     {"resources: [../manifests/overlays/opt-in]\nnameSuffix: -blue\n", Installation{OptIn: true, Service: "holdfast-blue"}},
 		"a prefix":     {"resources: [../manifests/overlays/opt-in]\nnamespace: other\nnamePrefix: x-\n", Installation{OptIn: true, Namespace: "other", Service: "x-holdfast"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +41,7 @@ func TestWebhooks(t *testing.T) {
 func TestWebhooksOf(t *testing.T) {
 	t.Parallel()
 	m, v, err := Webhooks(Installation{
-		CABundle: []byte("ca"), InjectFrom: "a/b", FailurePolicy: admissionregistrationv1.Fail,
+		CABundle: []byte("ca"), InjectFrom: "a/b", Mutating: admissionregistrationv1.Fail,
 	})
 	if err != nil {
 		t.Fatal(err)
