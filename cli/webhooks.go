@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -90,6 +91,11 @@ func (f *webhooksFlags) run(c *cobra.Command, only []string) error {
 	case slices.Contains(only, validatingOnly):
 		objects = objects[1:]
 	}
+	return printObjects(c.OutOrStdout(), objects)
+}
+
+// printObjects prints them as one stream for kubectl.
+func printObjects(out io.Writer, objects []any) error {
 	for k, object := range objects {
 		text, err := yaml.Marshal(object)
 		if err != nil {
@@ -98,7 +104,7 @@ func (f *webhooksFlags) run(c *cobra.Command, only []string) error {
 		if k > 0 {
 			text = append([]byte("---\n"), text...)
 		}
-		if _, err := c.OutOrStdout().Write(text); err != nil {
+		if _, err := out.Write(text); err != nil {
 			return err
 		}
 	}
