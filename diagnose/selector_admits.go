@@ -78,11 +78,16 @@ func meets(x *metav1.LabelSelectorRequirement, l map[string]string) bool {
 	return err == nil && selector.Matches(labels.Set(l))
 }
 
-// admitAll has entries see namespaces with these labels, and none of those that are left out on purpose. more names the
-// namespaces that are seen then and were not before, other than those with these labels.
-func (s *Subject) admitAll(entries []*Entry, l map[string]string, namespaces []corev1.Namespace) (lines string, more []string) {
-	lines = patchEach(entries, func(e *Entry) []op {
-		ops, then := admit(e, l)
+// admitAll has entries see namespaces with these labels, each with its own, and none of those that are left out on purpose. more
+// names the namespaces that are seen then and were not before, other than those with these labels.
+func (s *Subject) admitAll(entries []*Entry, all []map[string]string, namespaces []corev1.Namespace) (lines string, more []string) {
+	lines = patchEach(entries, func(e *Entry) (ops []op) {
+		changed := *e
+		for _, l := range all {
+			part, then := admit(&changed, l)
+			ops, changed.NamespaceSelector = append(ops, part...), then
+		}
+		then := changed.NamespaceSelector
 		if ops == nil {
 			return nil
 		}
@@ -93,7 +98,7 @@ func (s *Subject) admitAll(entries []*Entry, l map[string]string, namespaces []c
 			case e.SeesNamespace(n.Labels) || !selects(then, n.Labels):
 			case s.system(n.Name):
 				vital = append(vital, n.Name)
-			case n.Name != l[corev1.LabelMetadataName] && !slices.Contains(more, n.Name):
+			case !slices.Contains(more, n.Name) && !slices.ContainsFunc(all, func(l map[string]string) bool { return l[corev1.LabelMetadataName] == n.Name }):
 				more = append(more, n.Name)
 			}
 		}

@@ -69,15 +69,16 @@ func (s *Subject) leavesOut(e *Entry, entries []*Entry, namespaces []corev1.Name
 		if !s.asks(n) || e.SeesNamespace(n.Labels) {
 			continue
 		}
-		fix, others, effect := s.takeIn(entries, n.Labels, namespaces, s.leftOut(entries, n, namespaces))
-		r := failed(steps(fix, "If it was meant, take the label from the namespace:", "kubectl label namespace "+n.Name+" "+config.ModeLabel+"-", s.owned(e.object())),
+		names, all := s.leftOut(entries, n, namespaces)
+		fix, others, effect := s.takeIn(entries, all, namespaces, ofNamespaces(names))
+		r := failed(steps(fix, "If it was meant, take the label from the namespace:", "kubectl label namespace "+strings.Join(names, " ")+" "+config.ModeLabel+"-", s.owned(e.object())),
 			"%s (%s) leaves out namespace %s, which is labelled %s=%s: %s%s",
 			e.Where(), e.Name, n.Name, config.ModeLabel, n.Labels[config.ModeLabel], culprit(e.NamespaceSelector, n.Labels), others).meaning(effect)
 		return &r
 	}
 	example := map[string]string{corev1.LabelMetadataName: "example", config.ModeLabel: config.Enforce.String()}
 	if !e.SeesNamespace(example) {
-		fix, others, effect := s.takeIn(entries, example, namespaces, " of such namespaces")
+		fix, others, effect := s.takeIn(entries, []map[string]string{example}, namespaces, " of such namespaces")
 		r := failed(steps(fix, s.owned(e.object())), "%s (%s) leaves out namespaces that are labelled %s=enforce: %s%s",
 			e.Where(), e.Name, config.ModeLabel, culprit(e.NamespaceSelector, example), others).meaning(effect)
 		return &r
@@ -98,17 +99,16 @@ func (s *Subject) leavesOut(e *Entry, entries []*Entry, namespaces []corev1.Name
 	return nil
 }
 
-// leftOut names the namespaces that ask for Holdfast and are left out as this one is.
-func (s *Subject) leftOut(entries []*Entry, n *corev1.Namespace, namespaces []corev1.Namespace) string {
-	var names []string
+// leftOut finds the namespaces that ask for Holdfast and are left out as this one is, with their labels.
+func (s *Subject) leftOut(entries []*Entry, n *corev1.Namespace, namespaces []corev1.Namespace) (names []string, all []map[string]string) {
 	for i := range namespaces {
 		if o := &namespaces[i]; s.asks(o) && !slices.ContainsFunc(entries, func(e *Entry) bool {
 			return !e.Probe() && e.Creates("pods") && e.SeesNamespace(o.Labels) != e.SeesNamespace(n.Labels)
 		}) {
-			names = append(names, o.Name)
+			names, all = append(names, o.Name), append(all, o.Labels)
 		}
 	}
-	return ofNamespaces(names)
+	return names, all
 }
 
 func ofNamespaces(names []string) string {
@@ -119,9 +119,11 @@ func ofNamespaces(names []string) string {
 }
 
 // takeIn has all entries of ours but the probe's see namespaces with these labels, which are those of the pods that are spoken of.
-func (s *Subject) takeIn(entries []*Entry, l map[string]string, namespaces []corev1.Namespace, of string) (fix, others, effect string) {
-	blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool { return o.Probe() || o.SeesNamespace(l) })
-	lines, more := s.admitAll(blind, l, namespaces)
+func (s *Subject) takeIn(entries []*Entry, all []map[string]string, namespaces []corev1.Namespace, of string) (fix, others, effect string) {
+	blind := slices.DeleteFunc(slices.Clone(entries), func(o *Entry) bool {
+		return o.Probe() || !slices.ContainsFunc(all, func(l map[string]string) bool { return !o.SeesNamespace(l) })
+	})
+	lines, more := s.admitAll(blind, all, namespaces)
 	lead := "Change what leaves it out, and nothing else:"
 	if len(more) > 0 {
 		lead = "Change what leaves it out (" + list(more) + " will be seen then, too):"
@@ -195,7 +197,7 @@ func (s *Subject) disagreement(entries []*Entry, namespaces []corev1.Namespace) 
 			continue
 		}
 		same := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Probe() || e.Mutating == only.Mutating })
-		lines, more := s.admitAll(same, n.Labels, namespaces)
+		lines, more := s.admitAll(same, []map[string]string{n.Labels}, namespaces)
 		lead := "Have both see it:"
 		if len(more) > 0 {
 			lead = "Have both see it (" + list(more) + " will be seen by both then, too):"
