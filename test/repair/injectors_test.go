@@ -3,8 +3,11 @@ package repair
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +124,58 @@ func (s *suite) stale(t *testing.T, change func(*admissionregistrationv1.Mutatin
 			t.Error(err)
 		}
 	})
+}
+
+// TestWorkloadsOfALeftover: the command that lists who asks for a revision by a label of its own names them, and nobody else.
+func TestWorkloadsOfALeftover(t *testing.T) {
+	s := shared
+	template := func(labels string) string {
+		return `{"metadata":{"labels":{"app":"x"` + labels + `}},"spec":{"restartPolicy":"%s","containers":[{"name":"c","image":"c"}]}}`
+	}
+	always := func(labels string) string { return fmt.Sprintf(template(labels), "Always") }
+	never := func(labels string) string { return fmt.Sprintf(template(labels), "Never") }
+	const asks = `,"istio.io/rev":"stale"`
+	objects := []string{
+		`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"asks","namespace":"shop"},"spec":{"replicas":0,"selector":{"matchLabels":{"app":"x"}},"template":` + always(asks) + `}}`,
+		`{"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{"name":"asks","namespace":"shop"},"spec":{"replicas":0,"serviceName":"x","selector":{"matchLabels":{"app":"x"}},"template":` + always(asks) + `}}`,
+		`{"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"asks","namespace":"shop"},"spec":{"suspend":true,"schedule":"0 0 1 1 *","jobTemplate":{"spec":{"template":` + never(asks) + `}}}}`,
+		`{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"asks","namespace":"shop"},"spec":{"suspend":true,"template":` + never(asks) + `}}`,
+		`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"silent","namespace":"shop"},"spec":{"replicas":0,"selector":{"matchLabels":{"app":"x"}},"template":` + always("") + `}}`,
+		`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"another","namespace":"shop"},"spec":{"replicas":0,"selector":{"matchLabels":{"app":"x"}},"template":` + always(`,"istio.io/rev":"default"`) + `}}`,
+	}
+	all := `{"apiVersion":"v1","kind":"List","items":[` + strings.Join(objects, ",") + `]}`
+	s.settle(t)
+	s.shell(t, "echo '"+all+"' | kubectl apply -f -")
+	t.Cleanup(func() { s.shell(t, "echo '"+all+"' | kubectl delete -f -") })
+	s.stale(t, func(w *admissionregistrationv1.MutatingWebhook) { w.ClientConfig.Service.Name = "istiod-stale" })
+	fix := line(s.settle(t, "HF231 failed "+stale), "HF231", stale).Fix
+	for l := range strings.SplitSeq(fix, "\n") {
+		if !strings.HasPrefix(l, "kubectl get deploy,") {
+			continue
+		}
+		want := "Deployment\tshop/asks\nStatefulSet\tshop/asks\nCronJob\tshop/asks\nJob\tshop/asks\n"
+		if got := s.shell(t, l); got != want {
+			t.Errorf("%s\ngot\n%swant\n%s", l, got, want)
+		}
+		return
+	}
+	t.Errorf("nothing lists them:\n%s", fix)
+}
+
+// shell runs a line as somebody types it, and returns what it prints.
+func (s *suite) shell(t *testing.T, line string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", line)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig(), "HOME="+os.TempDir(), "PATH="+s.programs+":"+os.Getenv("PATH"))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, stderr.String())
+	}
+	return string(out)
 }
 
 func (s *suite) patchIstiod(t *testing.T, patch string) {
