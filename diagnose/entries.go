@@ -45,6 +45,21 @@ type Entry struct {
 	// ValidatingWebhook has what both kinds have in common.
 	admissionregistrationv1.ValidatingWebhook
 	Reinvocation admissionregistrationv1.ReinvocationPolicyType // "" for validating ones
+
+	namespaces, objects ready // the selectors, compiled: clusters have thousands of namespaces
+}
+
+// ready is a selector that has been compiled once.
+type ready struct {
+	of       *metav1.LabelSelector
+	selector labels.Selector
+}
+
+func (r *ready) matches(s *metav1.LabelSelector, l map[string]string) bool {
+	if r.selector == nil || r.of != s { // somebody has put another one in
+		return selects(s, l)
+	}
+	return r.selector.Matches(labels.Set(l))
 }
 
 // Kind is that of the configuration.
@@ -118,17 +133,29 @@ func (e *Entry) Creates(resource string) bool {
 
 // SeesNamespace tells whether the namespace selector matches a namespace with these labels; a selector that cannot be parsed
 // matches nothing.
-func (e *Entry) SeesNamespace(l map[string]string) bool { return selects(e.NamespaceSelector, l) }
+func (e *Entry) SeesNamespace(l map[string]string) bool {
+	return e.namespaces.matches(e.NamespaceSelector, l)
+}
 
 // SeesObject does the same for the object selector.
-func (e *Entry) SeesObject(l map[string]string) bool { return selects(e.ObjectSelector, l) }
+func (e *Entry) SeesObject(l map[string]string) bool {
+	return e.objects.matches(e.ObjectSelector, l)
+}
 
 func selects(s *metav1.LabelSelector, l map[string]string) bool {
+	return compiled(s).Matches(labels.Set(l))
+}
+
+// compiled is a selector of a webhook configuration: without one everything is selected.
+func compiled(s *metav1.LabelSelector) labels.Selector {
 	if s == nil {
-		return true
+		return labels.Everything()
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
-	return err == nil && selector.Matches(labels.Set(l))
+	if err != nil {
+		return labels.Nothing()
+	}
+	return selector
 }
 
 // Entries returns the entries of all webhook configurations, in the order in which the API server calls them: mutating ones
@@ -167,13 +194,15 @@ func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
 }
 
 // tame makes plain words of what the API server does not check and commands will name: a Service's name and namespace, and the
-// Certificate that an annotation points to.
+// Certificate that an annotation points to; and compiles the selectors.
 func (e *Entry) tame() *Entry {
 	if service := e.ClientConfig.Service; service != nil {
 		copied := *service
 		copied.Namespace, copied.Name = report.Word(service.Namespace), report.Word(service.Name)
 		e.ClientConfig.Service = &copied
 	}
+	e.namespaces = ready{e.NamespaceSelector, compiled(e.NamespaceSelector)}
+	e.objects = ready{e.ObjectSelector, compiled(e.ObjectSelector)}
 	if from, ok := e.Annotations[injectFrom]; ok {
 		e.Annotations = maps.Clone(e.Annotations)
 		e.Annotations[injectFrom] = report.Word(from)

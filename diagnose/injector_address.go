@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"holdfast.dev/holdfast/report"
 )
 
@@ -135,8 +132,8 @@ func serviceOf(c callee, host string) callee {
 	return callee{name: parts[0], namespace: parts[1], port: int32(port)}
 }
 
-// inCluster finds the Service behind which the same program runs in the cluster: what another of its configurations calls, or what
-// leads to the webhook's port of its Deployment. Its name is empty where there is none.
+// inCluster finds the Service behind which the same program runs in the cluster: what another of its configurations calls. Its name is
+// empty where there is none: anybody may make a Deployment that looks like an injector's.
 func (s *Subject) inCluster(ctx context.Context, n *neighbour) callee {
 	for _, other := range n.all.list {
 		if other.title != n.title || other.resting {
@@ -145,45 +142,6 @@ func (s *Subject) inCluster(ctx context.Context, n *neighbour) callee {
 		for _, c := range other.callees() {
 			if b, err := s.behind(ctx, c); c.url == "" && err == nil && b.service != nil && b.port != nil && !abandoned(b) {
 				return c
-			}
-		}
-	}
-	return s.deployed(ctx, n)
-}
-
-// deployed finds it by its Deployment.
-func (s *Subject) deployed(ctx context.Context, n *neighbour) callee {
-	if n.injector == nil || n.injector.Port == 0 {
-		return callee{}
-	}
-	for _, selector := range n.injector.Reads.Deployments {
-		found, err := s.Client.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: selector})
-		if err != nil {
-			return callee{}
-		}
-		for i := range found.Items {
-			if c := s.leadingTo(ctx, &found.Items[i], int32(n.injector.Port)); c.name != "" {
-				return c
-			}
-		}
-	}
-	return callee{}
-}
-
-// leadingTo finds a Service's port that leads to a port of a Deployment's pods.
-func (s *Subject) leadingTo(ctx context.Context, d *appsv1.Deployment, port int32) callee {
-	services, err := s.Client.CoreV1().Services(d.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return callee{}
-	}
-	for i := range services.Items {
-		service := &services.Items[i]
-		if !selected(service, d.Spec.Template.Labels) {
-			continue
-		}
-		for k := range service.Spec.Ports {
-			if p := &service.Spec.Ports[k]; target(p, &d.Spec.Template.Spec) == port {
-				return callee{namespace: service.Namespace, name: service.Name, port: p.Port}
 			}
 		}
 	}

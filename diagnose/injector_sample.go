@@ -21,10 +21,7 @@ type sample struct {
 // the namespace alone, if there is such a one, as they are for users, and where few others are called, whose failures would
 // hide this one's.
 func (n *neighbour) sample(s *Subject, namespaces []corev1.Namespace) *sample {
-	ordered := slices.Clone(namespaces)
-	slices.SortStableFunc(ordered, func(a, b corev1.Namespace) int {
-		return cmp.Or(cmp.Compare(strict(&a), strict(&b)), cmp.Compare(n.company(&a), n.company(&b)), strings.Compare(a.Name, b.Name))
-	})
+	ordered := n.candidates(s, namespaces)
 	for _, plain := range []bool{true, false} {
 		for _, e := range n.entries {
 			if !e.Creates("pods") {
@@ -37,16 +34,41 @@ func (n *neighbour) sample(s *Subject, namespaces []corev1.Namespace) *sample {
 			if plain {
 				l = nil
 			}
-			for i := range ordered {
-				ns := &ordered[i]
-				if ns.Status.Phase == corev1.NamespaceTerminating || ns.Name == s.Own.Namespace || systemNamespace(ns.Name) || !e.SeesNamespace(ns.Labels) {
-					continue
+			for _, ns := range ordered {
+				if e.SeesNamespace(ns.Labels) {
+					return &sample{e, n.bare(ns.Name, l)}
 				}
-				return &sample{e, n.bare(ns.Name, l)}
 			}
 		}
 	}
 	return nil
+}
+
+// candidates are namespaces that an entry for pods sees, the best first.
+func (n *neighbour) candidates(s *Subject, namespaces []corev1.Namespace) []*corev1.Namespace {
+	const enough = 100 // of thousands that are alike
+	var out []*corev1.Namespace
+	for i := range namespaces {
+		ns := &namespaces[i]
+		if ns.Status.Phase == corev1.NamespaceTerminating || ns.Name == s.Own.Namespace || systemNamespace(ns.Name) {
+			continue
+		}
+		if slices.ContainsFunc(n.entries, func(e *Entry) bool { return e.Creates("pods") && e.SeesNamespace(ns.Labels) }) {
+			out = append(out, ns)
+		}
+	}
+	slices.SortFunc(out, func(a, b *corev1.Namespace) int {
+		return cmp.Or(cmp.Compare(strict(a), strict(b)), strings.Compare(a.Name, b.Name))
+	})
+	out = out[:min(len(out), enough)]
+	company := map[*corev1.Namespace]int{}
+	for _, ns := range out {
+		company[ns] = n.company(ns)
+	}
+	slices.SortStableFunc(out, func(a, b *corev1.Namespace) int {
+		return cmp.Or(cmp.Compare(strict(a), strict(b)), cmp.Compare(company[a], company[b]))
+	})
+	return out
 }
 
 // company counts the other configurations that get the pods of a namespace.
