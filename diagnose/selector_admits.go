@@ -82,12 +82,14 @@ func meets(x *metav1.LabelSelectorRequirement, l map[string]string) bool {
 // names the namespaces that are seen then and were not before, other than those with these labels.
 func (s *Subject) admitAll(entries []*Entry, all []map[string]string, namespaces []corev1.Namespace) (lines string, more []string) {
 	lines = patchEach(entries, func(e *Entry) (ops []op) {
-		changed := *e
+		then := e.NamespaceSelector
 		for _, l := range all {
-			part, then := admit(&changed, l)
-			ops, changed.NamespaceSelector = append(ops, part...), then
+			changed := &Entry{ValidatingWebhook: e.ValidatingWebhook} // without what e remembers of its selector
+			changed.NamespaceSelector = then
+			var part []op
+			part, then = admit(changed, l)
+			ops = append(ops, part...)
 		}
-		then := changed.NamespaceSelector
 		if ops == nil {
 			return nil
 		}

@@ -264,11 +264,11 @@ func faults() []fault {
 			t.Helper()
 			check(t, s.certify(t.Context(), another(t), host, since(), time.Now().Add(months)))
 		}},
-		{name: "CA bundle missing in one entry", causes: []string{"HF209 failed"}, says: "pods.validate.holdfast.dev has no caBundle", does: func(t *testing.T, s *suite) {
+		{name: "CA bundle missing in one entry", causes: []string{"HF209 failed"}, says: "pods.validate.holdfast.dev (validatingwebhookconfiguration/holdfast) has no caBundle", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.patch(t, false, `[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`)
 		}},
-		{name: "CA bundle of another CA in one entry", causes: []string{"HF209 failed"}, says: "workloads.mutate.holdfast.dev has the caBundle of CN=another CA", does: func(t *testing.T, s *suite) {
+		{name: "CA bundle of another CA in one entry", causes: []string{"HF209 failed"}, says: "workloads.mutate.holdfast.dev (mutatingwebhookconfiguration/0-holdfast) has the caBundle of CN=another CA", does: func(t *testing.T, s *suite) {
 			t.Helper()
 			s.patch(t, true, fmt.Sprintf(`[{"op":"replace","path":"/webhooks/1/clientConfig/caBundle","value":%q}]`, base64.StdEncoding.EncodeToString(another(t).Bundle())))
 		}},
