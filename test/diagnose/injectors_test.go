@@ -319,7 +319,7 @@ func (n *neighbour) counted(t *testing.T) {
 	open := n.firewall(t, "reject with tcp reset")
 	n.call(t, false)
 	open()
-	n.settle(t, server, "HF239 "+istioMutating+" failed: calls failed in the last", "HF239 "+istioMutating+" failed: port 15017")
+	n.settle(t, server, "HF239 "+istioMutating+" failed: calls failed in the last", "HF239 "+istioMutating+" failed: TCP 15017")
 	n.call(t, true)
 	n.settle(t, server, "HF239 "+istioMutating+" passed: no call failed in the last")
 }
