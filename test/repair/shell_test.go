@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,7 +36,7 @@ func commandsOf(fix string) []string {
 	for line := range strings.SplitSeq(fix, "\n") {
 		first, _, _ := strings.Cut(line, " ")
 		switch {
-		case first == "If" || first == "Or" || first == "Else":
+		case slices.Contains([]string{"If", "Or", "Or,", "Else"}, first):
 			return out
 		case strings.Contains(first, "="), first != "" && first[0] >= 'a' && first[0] <= 'z': // prose begins with a capital
 			out = append(out, line)
