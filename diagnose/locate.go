@@ -87,6 +87,17 @@ func (s *Subject) called(ctx context.Context) []candidate {
 			found = append(found, c)
 		}
 	}
+	if len(found) < 2 {
+		return found
+	}
+	// One that calls what is not there has lost its way: it is no second Holdfast.
+	there := slices.DeleteFunc(slices.Clone(found), func(c candidate) bool {
+		service, err := s.Service(ctx, c.Namespace, c.Service)
+		return err == nil && service == nil
+	})
+	if len(there) > 0 {
+		return there
+	}
 	return found
 }
 

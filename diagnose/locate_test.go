@@ -31,7 +31,8 @@ webhooks: [{name: pods.validate.holdfast.dev, clientConfig: {service: {namespace
 	}{
 		"by the configurations":          {want: Own{Namespace: "holdfast-system", Service: "holdfast"}},
 		"flags":                          {own: Own{Namespace: "x", Service: "y"}, want: Own{Namespace: "x", Service: "y"}},
-		"two":                            {add: second, wrong: "there is more than one Holdfast: holdfast-system/holdfast, b/b-holdfast"},
+		"two, one without a Service":     {add: second, want: Own{Namespace: "holdfast-system", Service: "holdfast"}},
+		"two":                            {add: second + "---" + strings.ReplaceAll(strings.ReplaceAll(tenant, "aaa-tenant", "b"), "name: holdfast,", "name: b-holdfast,"), wrong: "there is more than one Holdfast: holdfast-system/holdfast, b/b-holdfast"},
 		"two, one is meant":              {add: second, own: Own{Namespace: "b"}, want: Own{Namespace: "b", Service: "b-holdfast"}},
 		"no configuration":               {change: gone, want: Own{Namespace: "holdfast-system", Service: "holdfast"}},
 		"no configuration, and a tenant": {change: gone, add: tenant, want: Own{Namespace: "holdfast-system", Service: "holdfast"}},

@@ -24,16 +24,19 @@ var errNoAnswer = errors.New("no answer in time")
 // The subject is not changed.
 func Run(ctx context.Context, s *Subject) *Report {
 	groups := slices.DeleteFunc(Groups(), func(g Group) bool { return g.Name == connectGroup && len(s.Connect) == 0 })
-	return run(ctx, s, groups, max(whole-s.Spent, usual))
+	return run(ctx, s, groups, limit(s.Spent))
 }
 
-func run(ctx context.Context, s *Subject, groups []Group, limit time.Duration) *Report {
+// limit is what is left of the time where some was spent before.
+func limit(spent time.Duration) time.Duration { return max(whole-spent, usual) }
+
+func run(ctx context.Context, s *Subject, groups []Group, most time.Duration) *Report {
 	began := s.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errNoAnswer)
 	defer cancel()
 	subject := *s
 	subject.seen = newSeen(ctx)
-	r := &runner{subject: &subject, deadline: began.Add(limit)}
+	r := &runner{subject: &subject, deadline: began.Add(most)}
 
 	sections := make([]*section, len(groups))
 	var ours []*job
