@@ -117,7 +117,7 @@ func (n *neighbour) templates() string {
 	if len(own) == 0 {
 		return ""
 	}
-	lines := []string{"If the template of a workload asks for it by a label of its own, its pods start without a sidecar once it is deleted. Have these ask for a revision that is there:"}
+	lines := []string{"Look first whether the template of a workload asks for it by a label of its own: such pods start without a sidecar once it is deleted. No line, no workload; what is listed is to ask for a revision that is there:"}
 	for _, l := range own {
 		key, value, _ := strings.Cut(l, "=")
 		lines = append(lines, "kubectl get deploy,sts,ds,cronjobs,jobs -A -o jsonpath='{range .items[?(@..template.metadata.labels."+
@@ -190,7 +190,7 @@ const instead = "If it should be here instead"
 
 // remove deletes the configuration, with a copy kept in this directory.
 func (n *neighbour) remove() string {
-	return steps("kubectl get "+n.where()+" -o yaml > "+stamped(n.entries[0].Configuration)+".yaml", "kubectl delete "+n.where())
+	return steps("kubectl get " + n.where() + " -o yaml > " + stamped(n.entries[0].Configuration) + ".yaml && kubectl delete " + n.where())
 }
 
 // leftOver says what to do about a configuration of something that is gone.
@@ -209,16 +209,16 @@ func (s *Subject) leftOver(ctx context.Context, n *neighbour) string {
 	}
 	own := n.templates()
 	if len(asking) == 0 {
-		return steps("Delete it, with a copy kept in this directory:", n.remove(), n.kept(), own, n.install(instead))
+		return steps(own, "Delete it, with a copy kept in this directory:", n.remove(), n.kept(), n.install(instead))
 	}
 	for _, to := range heirs {
 		if move := n.move(asking, to); move != "" {
-			return steps("Have its namespaces ask for a revision that is there ("+names(heirs)+"):", move,
+			return steps("Have its namespaces ask for a revision that is there ("+names(heirs)+"):", move, own,
 				"Then delete it, with a copy kept in this directory. Deleted before, their pods would start without a sidecar, and nobody would get an error:", n.remove(),
-				n.restarts("If pods of theirs run with its sidecar, they have lost their control plane. Start them anew:", asking), n.kept(), own, n.install(instead))
+				n.restarts("If pods of theirs run with its sidecar, they have lost their control plane. Start them anew:", asking), n.kept(), n.install(instead))
 		}
 		if to.servesAll(asking) {
-			return steps("Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept in this directory:", n.remove(), n.kept(), own, n.install(instead))
+			return steps(own, "Another revision gets these pods as well ("+to.called()+"). Delete this one, with a copy kept in this directory:", n.remove(), n.kept(), n.install(instead))
 		}
 	}
 	return steps(n.install("If it should be here"),

@@ -366,7 +366,7 @@ func TestInjectors(t *testing.T) {
 			w.deployment.Spec.Template.Labels["istio.io/rev"], w.namespaces = "canary", w.namespaces[:2]
 		}, []string{
 			"HF231 warning: istio.io/rev=canary --overwrite\nOr delete it, with a copy kept in this directory, if no workload asks for revision default in its own template either:\n" +
-				"kubectl get mutatingwebhookconfiguration/istio-sidecar-injector -o yaml > istio-sidecar-injector-$(date +%m%d-%H%M%S).yaml\nkubectl delete mutatingwebhookconfiguration/istio-sidecar-injector$",
+				"kubectl get mutatingwebhookconfiguration/istio-sidecar-injector -o yaml > istio-sidecar-injector-$(date +%m%d-%H%M%S).yaml && kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector$",
 		}},
 		{"of a revision that nobody looks after, beside another", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.besides("istio-another")
@@ -628,8 +628,8 @@ func TestInjectors(t *testing.T) {
 			w.gone("canary", map[string]string{"istio.io/rev": "canary"}, nil)
 		}, []string{
 			"HF231 failed: revision canary: mutatingwebhookconfiguration/istio-sidecar-injector-canary calls Service istio-system/istiod-canary, which does not exist; namespaces web, web2 ask for it",
-			"HF231 failed: kubectl label namespace -l istio.io/rev=canary istio.io/rev=default --overwrite\nThen delete it",
-			"HF231 failed: kubectl get mutatingwebhookconfiguration/istio-sidecar-injector-canary -o yaml > istio-sidecar-injector-canary-$(date +%m%d-%H%M%S).yaml\nkubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-canary",
+			"HF231 failed: kubectl label namespace -l istio.io/rev=canary istio.io/rev=default --overwrite\nLook first",
+			"HF231 failed: kubectl get mutatingwebhookconfiguration/istio-sidecar-injector-canary -o yaml > istio-sidecar-injector-canary-$(date +%m%d-%H%M%S).yaml && kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-canary",
 			"HF231 failed: kubectl -n web rollout restart deployment\nkubectl -n web2 rollout restart deployment",
 			"HF231 failed: istioctl install --revision canary",
 		}},
@@ -640,9 +640,9 @@ func TestInjectors(t *testing.T) {
 		}, []string{
 			"HF231 failed: which does not exist; no namespace asks for it",
 			"HF231 failed: Meanwhile only pods whose workload's own template carries istio.io/rev=stale are refused (failurePolicy Fail; FailedCreate on their ReplicaSets).",
-			"HF231 failed: Delete it, with a copy kept in this directory:\nkubectl get mutatingwebhookconfiguration/istio-sidecar-injector-stale -o yaml > istio-sidecar-injector-stale-$(date +%m%d-%H%M%S).yaml\nkubectl delete",
+			"HF231 failed: Delete it, with a copy kept in this directory:\nkubectl get mutatingwebhookconfiguration/istio-sidecar-injector-stale -o yaml > istio-sidecar-injector-stale-$(date +%m%d-%H%M%S).yaml && kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector-stale\nIf it should be here instead, install it:\nistioctl install --revision stale",
 			`HF231 failed: kubectl get deploy,sts,ds,cronjobs,jobs -A -o jsonpath='{range .items[?(@..template.metadata.labels.istio\.io/rev=="stale")]}{.kind}{"\t"}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'` +
-				"\nIf it should be here instead, install it:\nistioctl install --revision stale",
+				"\nDelete it",
 		}},
 		{"a default that is gone, for which no namespace asks", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left, w.namespaces = []string{"service", "deployment", "slice"}, w.namespaces[:2]

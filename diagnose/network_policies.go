@@ -74,7 +74,7 @@ func judgePolicies(s *Subject, pod *corev1.Pod, taken, names []string, open bool
 				"ingress": []any{map[string]any{"ports": []any{map[string]any{"port": port, "protocol": "TCP"}}}},
 			},
 		}))
-	const effect = "Nothing is broken as long as HF215 passes; where the network enforces policies, the API server's calls time out."
+	const effect = "Nothing is broken, and nothing has to be done tonight, as long as HF215 passes; where the network enforces policies, the API server's calls time out."
 	switch {
 	case len(names) == 0:
 		return notApplicable("no NetworkPolicy selects the pods")

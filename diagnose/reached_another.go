@@ -41,14 +41,14 @@ func (s *Subject) anotherWebhook(ctx context.Context, text string) Result {
 	if service := e.ClientConfig.Service; service != nil && !gone {
 		lines = append(lines, "What it calls:", "kubectl -n "+service.Namespace+" get pods,endpointslices -o wide")
 	}
+	if e.Fails() {
+		lines = append(lines, "If nobody answers and the cluster must go on, have it let everything pass that it cannot judge:", e.patch(op{"replace", "/failurePolicy", "Ignore"}),
+			"Once what it calls answers again, this has it refuse as before:", e.patch(op{"replace", "/failurePolicy", "Fail"}))
+	}
 	if gone {
 		copied := stamped(e.Configuration) + ".yaml"
 		lines = append(lines, "If nobody knows it, it was left behind by something that is gone; delete it (a copy stays in this directory):",
 			"kubectl get "+e.Where()+" -o yaml > "+copied+" && kubectl delete "+e.Where())
-	}
-	if e.Fails() {
-		lines = append(lines, "If nobody answers and the cluster must go on, have it let everything pass that it cannot judge:", e.patch(op{"replace", "/failurePolicy", "Ignore"}),
-			"Once what it calls answers again, this has it refuse as before:", e.patch(op{"replace", "/failurePolicy", "Fail"}))
 	}
 	return unknown(steps(lines...), "%s (entry %s, calling %s) keeps the probe's ConfigMap out, so that nothing can be told about ours: %s", e.Where(), e.Name, to, text).
 		meaning(s.refusedToo(ctx, e))

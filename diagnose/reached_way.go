@@ -18,20 +18,20 @@ func (s *Subject) blocked(ctx context.Context, called string, port int) (cause, 
 		return cause + ", which a network policy may have closed (HF212)", l.Fix
 	}
 	if s.othersReach() {
-		return cause + ", other pods do: a firewall between the control plane and the nodes drops it", s.openWay(ctx, port)
+		return cause + ", other pods do: a firewall between the control plane and the nodes drops it", s.openWay(ctx, port, false)
 	}
 	return cause + ": something in between drops it, or the server hangs", steps("See whether the server hangs, and start it anew:", s.logs(), s.restart(ctx),
-		"If it stays so, something in between drops the connection.", s.openWay(ctx, port))
+		"If it stays so, something in between drops the connection.", s.openWay(ctx, port, false))
 }
 
 // rejected is for connections that were refused.
 func (s *Subject) rejected(ctx context.Context, called string, port int) (cause, fix string) {
 	cause = "the control plane's connection to " + called + " is refused"
 	if s.othersReach() { // so that somebody listens
-		return cause + ", that of other pods is not: a firewall between the control plane and the nodes rejects it", s.openWay(ctx, port)
+		return cause + ", that of other pods is not: a firewall between the control plane and the nodes rejects it", s.openWay(ctx, port, true)
 	}
 	return cause + ": nothing listens there, or a firewall rejects it", steps("See what the server says, and start it anew:", s.logs(), s.restart(ctx),
-		"If it stays so, and the log is clean, something in between rejects the connection.", s.openWay(ctx, port))
+		"If it stays so, and the log is clean, something in between rejects the connection.", s.openWay(ctx, port, true))
 }
 
 // othersReach tells whether a pod of the cluster gets answers at the addresses that the API server calls.
@@ -41,7 +41,7 @@ func (s *Subject) othersReach() bool {
 }
 
 // openWay is how the way from the control plane to our pods is opened, with the addresses that a firewall needs.
-func (s *Subject) openWay(ctx context.Context, port int) string {
+func (s *Subject) openWay(ctx context.Context, port int, refused bool) string {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
 	p := s.Platform(ctx)
@@ -57,6 +57,9 @@ func (s *Subject) openWay(ctx context.Context, port int) string {
 	}
 	l := s.needed["HF212"]
 	p.Inside = l != nil && (l.State == Passed || l.State == NotApplicable)
+	if l := s.needed["HF214"]; refused && l != nil && l.State == Passed { // a missing route is no refusal
+		return OpenPort(p, port, "Holdfast's")
+	}
 	return steps(OpenPort(p, port, "Holdfast's"), fmt.Sprintf("If the pods have addresses of an overlay network (Calico, Cilium) that the control plane has no way to, no rule helps: "+
 		"run Holdfast in the network of the nodes (hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet in its Deployment), where its ports %d, 8080 and 8081 have to be free.", s.port(ctx)))
 }
