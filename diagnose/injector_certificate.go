@@ -175,14 +175,18 @@ func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 		fix = other.again(certificateCode)
 	}
 	r := a.silence(h, fix)
+	if a.mute {
+		hangs := s.hangs(ctx, n, a, b)
+		if r = hangs; n.before(a.callee) != nil {
+			r.Fix = fix
+		}
+	}
 	return &r
 }
 
 // silence is the answer where nobody can be talked to.
 func (a *attempt) silence(h health, fix string) Result {
 	switch {
-	case a.mute:
-		return failed(fix, "%s %s within %s, tried from here: it hangs", a.address, mute, round(lookUp))
 	case refused(a.err) && h.ill != "":
 		return failed(fix, "%s %s, tried from here: %s", a.address, refuses, h.ill)
 	case refused(a.err) && h.known:

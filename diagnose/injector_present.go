@@ -50,7 +50,7 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		}
 		if other := n.orphan(b); other != "" && orphaned == nil {
 			r := warn(s.orphaned(ctx, n, other), "%s: %s leads to revision %s, which does not look after this configuration: nobody renews its CA; %s",
-				n.who(), c, other, s.askedFor(ctx, n)).meaning("Nothing is broken by that as long as HF235 and HF236 pass below.")
+				n.who(), c, other, s.askedFor(ctx, n)).meaning("By itself that breaks nothing: HF235 and HF236 tell whether the CA in it still fits.")
 			orphaned = &r
 		}
 	}

@@ -359,7 +359,7 @@ func TestInjectors(t *testing.T) {
 			w.deployment.Spec.Template.Labels["istio.io/rev"] = "canary"
 		}, []string{
 			"HF231 warning: Service istio-system/istiod leads to revision canary, which does not look after this configuration",
-			"HF231 warning: Nothing is broken by that as long as HF235 and HF236 pass below.\nHave the istiod that answers (revision canary) look after it. It then puts its CA in by itself, and nothing else changes for pods:\n" +
+			"HF231 warning: By itself that breaks nothing: HF235 and HF236 tell whether the CA in it still fits.\nHave the istiod that answers (revision canary) look after it. It then puts its CA in by itself, and nothing else changes for pods:\n" +
 				"kubectl label mutatingwebhookconfiguration/istio-sidecar-injector istio.io/rev=canary --overwrite$",
 		}},
 		{"of a revision that nobody looks after, nor asks for", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
@@ -371,7 +371,7 @@ func TestInjectors(t *testing.T) {
 		{"of a revision that nobody looks after, beside another", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.besides("istio-another")
 		}, []string{
-			"HF231 warning: Nothing is broken by that as long as HF235 and HF236 pass below.\n" +
+			"HF231 warning: By itself that breaks nothing: HF235 and HF236 tell whether the CA in it still fits.\n" +
 				"It gets the same pods as mutatingwebhookconfiguration/istio-another, and only one of the two should stay: do what HF237 says below.$",
 			"HF237 warning: Nothing has to be done tonight. Pods start, but which of the two they get is not certain.",
 			"HF237 warning: What is too much is mutatingwebhookconfiguration/istio-sidecar-injector. Keep a copy",
@@ -484,7 +484,7 @@ func TestInjectors(t *testing.T) {
 		}, []string{"HF236 failed: 10.1.2.3:15017 refuses the connection, tried from here"}},
 		{"it hangs", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.hangs = true
-		}, []string{"HF236 failed: 10.1.2.3:15017 takes connections and answers nothing within 2 s, tried from here: it hangs", "HF236 failed: rollout restart"}},
+		}, []string{"HF236 failed: 10.1.2.3:15017 takes connections and answers nothing within 2 s, tried from here: it hangs", "HF236 failed: rollout restart", "HF236 failed: Each pod that it selects waits up to", "HF236 failed: have the API server wait 1 s for it"}},
 		{"dropped on the way from the API server alone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = calling("context deadline exceeded")
 			w.more = append(w.more, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"cloud.google.com/gke-nodepool": "p"}}})

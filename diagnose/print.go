@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"holdfast.dev/holdfast/report"
 )
 
 // mark is how a line begins in print.
@@ -161,6 +163,9 @@ func indent(b *strings.Builder, by, line string) {
 	}
 }
 
+// mostCause is how much of a message the summary repeats.
+const mostCause = 160
+
 // Summary is the report in one line, the worst first, and the first failure by name: it is the cause of what was skipped.
 func (r *Report) Summary() string {
 	var counts []string
@@ -174,7 +179,7 @@ func (r *Report) Summary() string {
 	for i := range r.Probes {
 		switch l := &r.Probes[i]; l.State {
 		case Failed:
-			return text + "\nThe cause: " + l.Code + " " + l.Name + "; holdfast explain " + l.Code + " has the background. Once it is mended: holdfast diagnose --wait"
+			return text + "\nThe cause, " + l.Code + ": " + report.Shorten(first(l.Message), mostCause) + "\nholdfast explain " + l.Code + " has the background. Once it is mended: holdfast diagnose --wait"
 		case Warning:
 			warned = append(warned, l.Code+" "+l.Name)
 		case Unknown:

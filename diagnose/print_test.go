@@ -49,7 +49,8 @@ Three
 - not applicable: there is nothing to ask about
 
 1 failed, 1 warning, 1 unknown, 1 skipped, 3 not applicable, 1 passed (1.2 s)
-The cause: HF202 b; holdfast explain HF202 has the background. Once it is mended: holdfast diagnose --wait
+The cause, HF202: it does not
+holdfast explain HF202 has the background. Once it is mended: holdfast diagnose --wait
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -1,0 +1,54 @@
+package diagnose
+
+import (
+	"context"
+	"fmt"
+)
+
+// hangs is the answer about an injector that takes connections and answers nothing: the API server waits for it at each pod.
+func (s *Subject) hangs(ctx context.Context, n *neighbour, a *attempt, b *backing) Result {
+	of, runs := "kubectl -n "+a.callee.namespace, b.deployment != nil && (b.deployment.Spec.Replicas == nil || *b.deployment.Spec.Replicas > 0)
+	var lines []string
+	switch {
+	case a.callee.name == "":
+		lines = append(lines, "Whoever runs "+a.callee.address()+" has to see why it does not answer.")
+	case runs:
+		lines = append(lines, "Start it anew, and keep what it has said (in this directory):",
+			of+" logs deploy/"+b.deployment.Name+" --tail=-1 > "+stamped(b.deployment.Name)+".log",
+			of+" rollout restart deploy/"+b.deployment.Name,
+			"If it hangs again, its log says what it waits for:", of+" logs deploy/"+b.deployment.Name+" --tail=50")
+	default:
+		lines = append(lines, "No pods of a Deployment stand behind "+a.callee.String()+": whoever has put that address there has to see why it does not answer:",
+			of+" get endpointslices -o wide", of+" get pods,deployments -o wide")
+	}
+	lines = append(lines, "If pods must start meanwhile, have the API server wait 1 s for it, and go on without what it adds:",
+		patchEntries(n.entries, op{"add", "/timeoutSeconds", 1}, op{"add", "/failurePolicy", "Ignore"}),
+		"Once it answers again, put that back:",
+		patchEach(n.entries, func(e *Entry) []op {
+			policy := "Ignore"
+			if e.Fails() {
+				policy = "Fail"
+			}
+			return []op{{"add", "/timeoutSeconds", e.timeout()}, {"add", "/failurePolicy", policy}}
+		}), n.kept())
+	return failed(steps(lines...), "%s %s within %s, tried from here: it hangs", a.address, mute, round(lookUp)).
+		meaning(fmt.Sprintf("Each pod that it selects waits up to %d s for it. %s", n.patience(), s.loss(ctx, n)))
+}
+
+// timeout is how long the API server waits for an answer, in seconds.
+func (e *Entry) timeout() int {
+	const unset = 10 // admissionregistration.k8s.io/v1
+	if e.TimeoutSeconds == nil {
+		return unset
+	}
+	return int(*e.TimeoutSeconds)
+}
+
+// patience is the longest of its entries' timeouts.
+func (n *neighbour) patience() int {
+	most := 0
+	for _, e := range n.entries {
+		most = max(most, e.timeout())
+	}
+	return most
+}
