@@ -111,7 +111,7 @@ func (f *diagnoseFlags) ask(c *cobra.Command, subject *diagnose.Subject) (*diagn
 		if err := c.Context().Err(); err != nil {
 			return nil, fmt.Errorf("diagnose: %w", err)
 		}
-		if !f.wait || r.OK && r.Counts[diagnose.Unknown] == 0 || time.Since(began)+pause > f.timeout {
+		if !f.wait || settled(r) || time.Since(began)+pause > f.timeout {
 			return r, nil
 		}
 		for i := range r.Probes {
@@ -132,6 +132,13 @@ func (f *diagnoseFlags) ask(c *cobra.Command, subject *diagnose.Subject) (*diagn
 		}
 		t.Stop()
 	}
+}
+
+// settled tells that waiting would change nothing: nothing fails, and what is unknown is so for want of a right.
+func settled(r *diagnose.Report) bool {
+	return r.OK && !slices.ContainsFunc(r.Probes, func(l diagnose.Line) bool {
+		return l.State == diagnose.Unknown && !strings.HasPrefix(l.Message, diagnose.RightMissing)
+	})
 }
 
 // subject is the cluster that the flags name, and the installation in it.

@@ -45,7 +45,7 @@ it lacks; --reset writes all of it as shipped. It changes nothing itself.`,
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace of Holdfast (default: where its webhook configurations lead)")
 	flags.StringVar(&f.service, "service-name", "", "Service of Holdfast (default: the one that its webhook configurations call)")
 	flags.BoolVar(&f.reset, "reset", false, "as shipped, also where the configuration is there: what was changed in it is lost")
-	flags.BoolVar(&f.optIn, "opt-in", false, "namespaces without the label holdfast.dev/mode are not seen (default: as in the configuration that is there)")
+	flags.BoolVar(&f.optIn, "opt-in", false, "namespaces without the label holdfast.dev/mode are not seen: for a configuration that is made anew (default: as in the other one)")
 	return c
 }
 

@@ -73,6 +73,7 @@ func (s *Subject) stillGood(ctx context.Context, r Result) Result {
 	if err != nil || slices.ContainsFunc(entries, func(e *Entry) bool { return distrust(e, chain, s.Now()) != "" }) {
 		return r
 	}
+	r.State = Warning // what needs the certificate goes on
 	return r.meaning("Nothing is broken yet: the certificate that is served is good until " + minute(chain[0].NotAfter) + ".")
 }
 

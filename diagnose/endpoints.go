@@ -109,7 +109,7 @@ func (s *Subject) noEndpoints(ctx context.Context, waiting []string) Result {
 	look := s.kubectl() + " get pods,endpointslices -o wide"
 	pods, err := s.pods(ctx)
 	if err != nil {
-		return failed(look, "Service %s has no ready endpoint; why cannot be told: %v", name, err)
+		return failed(steps("See how the pods are:", look), "Service %s has no ready endpoint; why cannot be told: %v", name, err)
 	}
 	for i := range pods {
 		if why := notReady(&pods[i]); why != "" {
@@ -129,12 +129,12 @@ func (s *Subject) noPods(ctx context.Context, name, look string) Result {
 	service, unread := s.Service(ctx, s.Own.Namespace, s.Own.Service)
 	switch {
 	case err != nil || unread != nil:
-		return failed(look, "Service %s has no endpoint: no pod matches its selector", name)
+		return failed(steps("See whether there are pods:", look), "Service %s has no endpoint: no pod matches its selector", name)
 	case d == nil:
 		return failed(steps("See what became of the Deployment:", s.kubectl()+" get deployments,pods --show-labels", s.kubectl()+" get events --sort-by=.lastTimestamp",
 			"If it was deleted, apply the manifests again."),
 			"Service %s has no endpoint: no pod matches its selector, and there is no Deployment whose pods would", name)
-	case !selected(service, d.Spec.Template.Labels):
+	case service != nil && !selected(service, d.Spec.Template.Labels):
 		wear := d.Spec.Template.Labels
 		if d.Spec.Selector != nil && len(d.Spec.Selector.MatchLabels) > 0 {
 			wear = d.Spec.Selector.MatchLabels

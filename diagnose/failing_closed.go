@@ -106,7 +106,7 @@ func (s *Subject) steady(ctx context.Context, closed []*Entry) Result {
 	}
 	if !budget {
 		problems = append(problems, "no PodDisruptionBudget selects its pods")
-		lines = append(lines, create(map[string]any{
+		lines = append(lines, "Have drains of nodes leave one:", create(map[string]any{
 			"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": map[string]any{"name": d.Name, "namespace": s.Own.Namespace},
 			"spec": map[string]any{"maxUnavailable": 1, "selector": d.Spec.Selector},
 		}))

@@ -12,7 +12,6 @@ type harm int
 const (
 	failsCalls    harm = iota // failurePolicy says what becomes of the pods
 	hidesPods                 // the API server does not call us at all, and nobody gets an error
-	blindsUs                  // pods are not affected, only this diagnosis
 	dependsOnCase             // the answer says it, or nobody can
 )
 
@@ -34,8 +33,6 @@ func (s *Subject) effect(ctx context.Context, h harm) string {
 		}
 	case hidesPods:
 		return unseen
-	case blindsUs:
-		return noPod
 	case dependsOnCase:
 	}
 	return ""

@@ -15,7 +15,7 @@ func informers() Probe {
 			Fix:   "The message names what is not read. Look at the server's log, and at how the API server does.",
 		},
 		harm:   dependsOnCase,
-		Needs:  []string{"HF218"},
+		After:  []string{"HF218"}, // a right that is missing need not be one that reading needs
 		Inside: true,
 		ask: func(ctx context.Context, s *Subject) Result {
 			waiting, missing := s.Server.Unread()

@@ -55,25 +55,29 @@ func networkPolicies() Probe {
 					}
 				}
 			}
-			return judgePolicies(s, pod, taken, names, open, some, port)
+			return judgePolicies(ctx, s, pod, taken, names, open, some, port)
 		},
 	}
 }
 
-func judgePolicies(s *Subject, pod *corev1.Pod, taken, names []string, open bool, some string, port int) Result {
+func judgePolicies(ctx context.Context, s *Subject, pod *corev1.Pod, taken, names []string, open bool, some string, port int) Result {
 	// Policies add up: one that lets everybody in at this port is enough.
 	name := "holdfast-webhook"
 	for n := 2; slices.Contains(taken, name); n++ {
 		name = fmt.Sprintf("holdfast-webhook-%d", n)
 	}
+	ours := s.telling(ctx, pod)
 	fix := steps(fmt.Sprintf("Let everybody in at port %d, which speaks TLS only, for the API server is no pod that one could select; nothing else is opened, and policies add up:", port),
 		create(map[string]any{
 			"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]any{"name": name, "namespace": s.Own.Namespace},
 			"spec": map[string]any{
-				"podSelector": metav1.LabelSelector{MatchLabels: telling(pod)}, "policyTypes": []string{"Ingress"},
+				"podSelector": metav1.LabelSelector{MatchLabels: ours}, "policyTypes": []string{"Ingress"},
 				"ingress": []any{map[string]any{"ports": []any{map[string]any{"port": port, "protocol": "TCP"}}}},
 			},
 		}))
+	if len(ours) == 0 { // it would select all pods of the namespace, and shut out whoever reaches them now
+		fix = fmt.Sprintf("Let everybody in at port %d of Holdfast's pods, by a NetworkPolicy that selects these and no others.", port)
+	}
 	const effect = "Nothing is broken, and nothing has to be done tonight, as long as HF215 passes; where the network enforces policies, the API server's calls time out."
 	switch {
 	case len(names) == 0:
@@ -86,15 +90,22 @@ func judgePolicies(s *Subject, pod *corev1.Pod, taken, names []string, open bool
 	return warn(fix, "NetworkPolicy %s lets nobody in at port %d", list(names), port).meaning(effect)
 }
 
-// telling are the labels of a pod of ours that tell it from others', as far as it has them.
-func telling(pod *corev1.Pod) map[string]string {
+// telling are the labels of a pod of ours that tell it from others': those that are shipped, else those by which its Deployment
+// knows it; none where nobody tells.
+func (s *Subject) telling(ctx context.Context, pod *corev1.Pod) map[string]string {
 	labels := map[string]string{}
 	for _, key := range []string{nameLabel, componentLabel} {
 		if value, ok := pod.Labels[key]; ok {
 			labels[key] = value
 		}
 	}
-	return labels
+	if len(labels) == 2 {
+		return labels
+	}
+	if d, err := s.deployment(ctx); err == nil && d != nil && d.Spec.Selector != nil {
+		return d.Spec.Selector.MatchLabels
+	}
+	return nil
 }
 
 // example is a pod of ours: one that runs, else what the Deployment would make.

@@ -3,8 +3,10 @@ package diagnose
 import (
 	"context"
 	"slices"
-	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
+	"holdfast.dev/holdfast/manifests"
 	"holdfast.dev/holdfast/report"
 )
 
@@ -55,7 +57,12 @@ func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool)
 		case s.Ours(e) && e.Creates("pods"):
 			return e.Where(), Result{}
 		case s.Ours(e) && !e.Probe():
-			wrong = failed(s.writeAgain(ctx, what), "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
+			fix := s.writeAgain(ctx, what)
+			if there := find(slices.DeleteFunc(slices.Clone(all), func(o *Entry) bool { return o.Where() != e.Where() }), podsEntry(mutating)); there != nil { // and is called for something else
+				e, rules := there, shippedRules(there)
+				fix = steps("Have entry "+e.Name+" called for the creation of pods again, as it is shipped:", e.patch(op{"replace", "/rules", rules}), s.owned(e.object()))
+			}
+			wrong = failed(fix, "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
 		case e.Labels[nameLabel] == ourName && e.ClientConfig.Service != nil && !slices.ContainsFunc(all, mine):
 			return "", s.callsAnother(ctx, all, e, loss).meaning(effect)
 		}
@@ -63,16 +70,36 @@ func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool)
 	return "", wrong
 }
 
+// podsEntry is the name of the entry for pods.
+func podsEntry(mutating bool) string {
+	if mutating {
+		return "pods.mutate.holdfast.dev"
+	}
+	return "pods.validate.holdfast.dev"
+}
+
+// shippedRules are those of the entry for pods of that name; nil for other entries.
+func shippedRules(e *Entry) []admissionregistrationv1.RuleWithOperations {
+	m, v, err := manifests.Webhooks(manifests.Installation{})
+	if err != nil { // a test renders them
+		return nil
+	}
+	if e.Mutating && e.Name == m.Webhooks[0].Name {
+		return m.Webhooks[0].Rules
+	}
+	if !e.Mutating && e.Name == v.Webhooks[0].Name {
+		return v.Webhooks[0].Rules
+	}
+	return nil
+}
+
 // shippedAs is the name that the manifests give to a configuration of this installation.
 func (s *Subject) shippedAs(mutating bool) string {
-	prefix, ok := strings.CutSuffix(s.Own.Service, defaultService)
-	if !ok {
-		prefix = ""
-	}
+	first, second := manifests.Installation{Service: s.Own.Service}.Names()
 	if mutating {
-		return prefix + "0-holdfast"
+		return first
 	}
-	return prefix + "holdfast"
+	return second
 }
 
 // callsAnother is for a configuration with our label whose entries lead to another Service.
@@ -94,11 +121,11 @@ func (s *Subject) callsAnother(ctx context.Context, all []*Entry, e *Entry, loss
 		kind = mutatingKind
 	}
 	switch {
-	case err == nil && service == nil:
-		what = ", which does not exist"
-	case err == nil && service.Labels[nameLabel] == ourName && e.Configuration != s.shippedAs(e.Mutating): // of another installation
+	case e.Configuration != s.shippedAs(e.Mutating): // of another installation
 		return failed(s.writeAgain(ctx, kind), "no configuration like %s calls Service %s/%s, that one belongs to another Holdfast, behind Service %s/%s: %s",
 			e.Where(), s.Own.Namespace, s.Own.Service, to.Namespace, to.Name, loss)
+	case err == nil && service == nil:
+		what = ", which does not exist"
 	}
 	return failed(steps("Lead them to Holdfast's Service:", patchEntries(there, op{"replace", "/clientConfig/service/namespace", s.Own.Namespace}, op{"replace", "/clientConfig/service/name", s.Own.Service}),
 		s.owned(e.object())),

@@ -170,10 +170,13 @@ func pointers[T any](items []T) []*T {
 	return out
 }
 
+// RightMissing begins the message where whoever asks may not.
+const RightMissing = "a right is missing"
+
 // cannot is the answer where something could not be read.
 func cannot(err error) Result {
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-		r := unknown("Ask as somebody who has it: --context of an administrator's kubeconfig, or from inside a pod of Holdfast.", "a right is missing: %v", err)
+		r := unknown("Ask as somebody who has it: --kubeconfig of an administrator, or from inside a pod of Holdfast.", RightMissing+": %v", err)
 		r.denied = true
 		return r
 	}

@@ -13,6 +13,10 @@ func TestDown(t *testing.T) {
 	const crashing = `
 - {op: add, path: /status/containerStatuses, value: [{name: holdfast, ready: false, restartCount: 3, image: x, imageID: "", state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {reason: Error, exitCode: 2}}}]}`
 	for name, c := range map[string]struct{ change, says, does string }{
+		"its Service is gone, too": {
+			"delete: [Service/holdfast, Pod/holdfast-a, Pod/holdfast-b, EndpointSlice/holdfast-x]\npatch: {Deployment/holdfast: [{op: replace, path: /spec/replicas, value: 0}]}",
+			"Deployment holdfast is scaled to 0", "kubectl -n holdfast-system scale deploy/holdfast --replicas=2",
+		},
 		"listed, and dead": {
 			"", "no server of Holdfast's runs, although its endpoints are listed as ready: nothing listens at the port of its report: dial tcp: connection refused",
 			"kubectl -n holdfast-system rollout restart deploy/holdfast",

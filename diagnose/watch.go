@@ -3,11 +3,10 @@ package diagnose
 import (
 	"context"
 	"math/rand/v2"
-	"strings"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -157,20 +156,16 @@ func (w *Watch) tell(ctx context.Context, r *Report) {
 	w.events(ctx, turned)
 }
 
+// numbers, and spans of time.
+var numbers = regexp.MustCompile(`[0-9]+[a-z]*`)
+
 // turned tells whether a line is news: another state, or another thing that is wrong. Numbers count for nothing: days and calls go
 // by.
 func (l *Line) turned(was *Line) bool {
 	if was.State != l.State || was.Cause != l.Cause {
 		return true
 	}
-	words := func(text string) string {
-		return strings.Map(func(r rune) rune {
-			if unicode.IsDigit(r) {
-				return -1
-			}
-			return r
-		}, text)
-	}
+	words := func(text string) string { return numbers.ReplaceAllString(text, "") }
 	return (l.State == Failed || l.State == Warning) && words(was.Message) != words(l.Message)
 }
 

@@ -79,6 +79,12 @@ func Webhooks(i Installation) (*admissionregistrationv1.MutatingWebhookConfigura
 	return &m, &v, nil
 }
 
+// Names are what the two configurations of the installation are called.
+func (i Installation) Names() (mutating, validating string) {
+	prefix, suffix := i.around()
+	return prefix + "0-" + product + suffix, prefix + product + suffix
+}
+
 func (i *Installation) describe(o *metav1.ObjectMeta) {
 	prefix, suffix := i.around()
 	o.Name = prefix + o.Name + suffix

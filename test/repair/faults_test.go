@@ -385,6 +385,11 @@ func faults() []fault {
 			}
 			_, err = s.client.RbacV1().ClusterRoles().Update(t.Context(), role, metav1.UpdateOptions{})
 			check(t, err)
+			t.Cleanup(func() { // what the repair has made
+				ctx, rbac := context.WithoutCancel(t.Context()), s.client.RbacV1()
+				_ = rbac.ClusterRoleBindings().Delete(ctx, "holdfast-restored", metav1.DeleteOptions{})
+				_ = rbac.ClusterRoles().Delete(ctx, "holdfast-restored", metav1.DeleteOptions{})
+			})
 		}},
 	}
 }
