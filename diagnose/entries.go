@@ -127,7 +127,8 @@ func (e *Entry) Creates(resource string) bool {
 			return slices.Contains(list, want) || slices.Contains(list, "*")
 		}
 		creates := slices.Contains(r.Operations, admissionregistrationv1.Create) || slices.Contains(r.Operations, admissionregistrationv1.OperationAll)
-		return creates && has(r.APIGroups, "") && has(r.APIVersions, "v1") && has(r.Resources, resource)
+		return creates && has(r.APIGroups, "") && has(r.APIVersions, "v1") &&
+			(has(r.Resources, resource) || slices.Contains(r.Resources, "*/*")) // all, and all that is under them
 	})
 }
 

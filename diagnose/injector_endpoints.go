@@ -56,6 +56,10 @@ func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 // noneReady says why no pod is ready, and what to do about it.
 func (s *Subject) noneReady(ctx context.Context, b *backing, c callee) (why, fix string) {
 	d, of := b.deployment, "kubectl -n "+c.namespace
+	if b.unlisted != nil {
+		r := cannot(b.unlisted)
+		return r.Message, steps(r.Fix, "Look at what should make its pods, and at them:", of+" get deployments,pods -o wide")
+	}
 	if d == nil {
 		return "no Deployment in the namespace has pods with the labels that it selects", steps("Compare the labels of the pods with the selector of the Service, "+
 			labels.FormatLabels(b.service.Spec.Selector)+":", of+" get pods --show-labels", kept(b.service.Labels, b.service.Annotations))

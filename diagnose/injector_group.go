@@ -302,6 +302,7 @@ type backing struct {
 	targets        []int32
 	ready, waiting []string
 	unread         error // why endpoints are not known
+	unlisted       error // why the Deployment is not known
 }
 
 // behind follows a Service to its pods. The Service is nil where there is none.
@@ -314,11 +315,11 @@ func (s *Subject) behind(ctx context.Context, c callee) (*backing, error) {
 	if at := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == c.port }); at >= 0 {
 		b.port = &service.Spec.Ports[at]
 	}
-	if deployments, err := s.Deployments(ctx, c.namespace); err == nil {
-		for i := range deployments {
-			if selected(service, deployments[i].Spec.Template.Labels) {
-				b.deployment = &deployments[i]
-			}
+	deployments, err := s.Deployments(ctx, c.namespace)
+	b.unlisted = err
+	for i := range deployments {
+		if selected(service, deployments[i].Spec.Template.Labels) {
+			b.deployment = &deployments[i]
 		}
 	}
 	b.unread = s.endpointsBehind(ctx, c, b)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -21,9 +20,6 @@ type health struct {
 
 // oomKilled is the kubelet's word for a container that took more memory than it may.
 const oomKilled = "OOMKilled"
-
-// recent is how long ago a pod that runs again may have ended to be named for it.
-const recent = time.Hour
 
 // health looks at the pods behind a Service.
 func (s *Subject) health(ctx context.Context, b *backing, c callee) health {
@@ -61,18 +57,16 @@ func (s *Subject) health(ctx context.Context, b *backing, c callee) health {
 	return h
 }
 
-// restarted says how often a pod's container has ended of late, and how the last time; "" where it has not for long.
+// restarted says how often a pod's container has ended that is not ready, and how the last time; "" where there is none. One that is
+// ready again is no reason for anything now.
 func (s *Subject) restarted(pod *corev1.Pod) string {
 	for i := range pod.Status.ContainerStatuses {
 		c := &pod.Status.ContainerStatuses[i]
 		last := c.LastTerminationState.Terminated
-		if c.RestartCount == 0 || last == nil {
+		if c.Ready || c.RestartCount == 0 || last == nil {
 			continue
 		}
 		ago := s.Now().Sub(last.FinishedAt.Time)
-		if c.State.Running != nil && c.Ready && ago > recent {
-			continue
-		}
 		return fmt.Sprintf("has been restarted (%d times, last %s ago: %s, exit code %d)", c.RestartCount, duration.HumanDuration(ago), last.Reason, last.ExitCode)
 	}
 	return ""

@@ -101,7 +101,7 @@ func (s *Subject) rightPort(ctx context.Context, n *neighbour, c callee, b *back
 	if other := n.before(c); other != nil {
 		return steps(other.again("HF233"), after)
 	}
-	change := []op{{"add", "/spec/ports/-", map[string]any{"name": fmt.Sprintf("webhook-%d", c.port), "port": c.port, "targetPort": serves}}}
+	change := withPort(b.service, "webhook", c.port, int(serves))
 	if b.port != nil {
 		at := "/spec/ports/" + strconv.Itoa(slices.IndexFunc(b.service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == c.port }))
 		change = []op{{"test", at + "/port", c.port}, {"replace", at + "/targetPort", serves}}

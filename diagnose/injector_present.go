@@ -60,11 +60,11 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 	return passed("%s; %s: without an answer %s", n.who(), n.policy(), n.fate())
 }
 
-// abandoned tells that nothing makes pods for a Service. Injectors run as Deployments; a Service without a selector is fed by
-// somebody else.
+// abandoned tells that nothing makes pods for a Service, which has to be known: such a configuration is deleted. Injectors run as
+// Deployments; a Service without a selector is fed by somebody else.
 func abandoned(b *backing) bool {
 	return len(b.service.Spec.Selector) > 0 && b.service.Spec.Type != corev1.ServiceTypeExternalName &&
-		b.deployment == nil && b.unread == nil && len(b.ready)+len(b.waiting) == 0
+		b.deployment == nil && b.unlisted == nil && b.unread == nil && len(b.ready)+len(b.waiting) == 0
 }
 
 // orphan returns the revision of the istiod that is called where the configuration is of another one: istiod puts its CA into

@@ -21,6 +21,8 @@ const (
 	// slow is what an answer takes that somebody has waited for.
 	slow        = 2 * time.Second
 	tryPatience = 11500 * time.Millisecond
+	// tryReserve is what judging it takes.
+	tryReserve = 500 * time.Millisecond
 )
 
 func injectorReached() Probe {
@@ -74,7 +76,14 @@ func (s *Subject) try(ctx context.Context, n *neighbour, sample *sample) Result 
 	if !sample.entry.Fails() {
 		before, _ = s.readCalls(ctx)
 	}
-	trying, cancel := context.WithTimeout(ctx, tryPatience)
+	patience := tryPatience
+	if until, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(until)-tryReserve)
+	}
+	if patience < slow { // no answer would tell nothing
+		return unknown("", "the time was almost over before it could be tried")
+	}
+	trying, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var back *corev1.Pod
 	err := anew(func() (err error) {
@@ -83,7 +92,7 @@ func (s *Subject) try(ctx context.Context, n *neighbour, sample *sample) Result 
 	})
 	switch {
 	case err != nil && trying.Err() != nil:
-		return s.unanswered(ctx, n, sample)
+		return s.unanswered(ctx, n, sample, patience)
 	case err != nil:
 		return s.notAdmitted(ctx, n, sample, before, err)
 	case n.acted(back):
@@ -117,8 +126,8 @@ func (n *neighbour) acted(pod *corev1.Pod) bool {
 	return false
 }
 
-// unanswered is for a dry run that took longer than anybody waits.
-func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample) Result {
+// unanswered is for a dry run that took longer than anybody waits, or than there was time.
+func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample, patience time.Duration) Result {
 	port, whose := s.real(ctx, n)
 	timeout := int32(10)
 	if t := try.entry.TimeoutSeconds; t != nil {
@@ -126,13 +135,17 @@ func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample) Res
 	}
 	if s.silentHere() {
 		return failed(s.sameHere(), "the API server has no answer from port %d of %s after %s, nor has another pod: something drops it, or it hangs (timeoutSeconds %d)",
-			port, whose, round(tryPatience), timeout)
+			port, whose, round(patience), timeout)
 	}
 	if other := s.hanging(ctx); other != "" {
 		return Result{State: Skipped, Message: "skipped because " + certificateCode + " failed: " + other + " hangs, and the API server waits for it at each pod", cause: certificateCode}
 	}
+	how := "hangs"
+	if patience < time.Duration(timeout)*time.Second {
+		how = "is slow, or hangs"
+	}
 	return warn(steps("See whether it is this one, which has the API server say so:", try.command(), n.open(ctx, s)),
-		"a dry-run pod in namespace %s got no answer within %s: one of the webhooks for pods hangs; this one is given %d s", try.pod.Namespace, round(tryPatience), timeout)
+		"a dry-run pod in namespace %s got no answer within %s: one of the webhooks for pods %s; this one is given %d s", try.pod.Namespace, round(patience), how, timeout)
 }
 
 // hanging names a configuration that the server has found to hang; "" where there is none.
@@ -289,6 +302,8 @@ func (s *Subject) whyUncalled(ctx context.Context, n *neighbour, text string) (c
 		return "the control plane cannot reach pods on an overlay network", "Run " + n.title + "'s injector with hostNetwork: true, on a port that is free on the nodes."
 	case speaksOf(text, "x509:", "tls:"):
 		return "the API server does not accept the certificate of " + whose, s.bundleAgain(ctx, n, n.at(c), nil)
+	case speaksOf(text, "no such host") && c.url == "":
+		return s.strangeName(ctx, c)
 	case speaksOf(text, "no such host"):
 		return "the API server cannot resolve the name in " + c.String(), s.callService(ctx, n, n.at(c), s.inCluster(ctx, n))
 	case speaksOf(text, "connection refused"):
@@ -299,6 +314,19 @@ func (s *Subject) whyUncalled(ctx context.Context, n *neighbour, text string) (c
 		return s.whyNoAnswer(ctx, n, at)
 	}
 	return s.whyOtherwise(ctx, n, text, at)
+}
+
+// strangeName is for a Service that stands for a name which the API server cannot resolve.
+func (s *Subject) strangeName(ctx context.Context, c callee) (cause, fix string) {
+	b, err := s.behind(ctx, c)
+	if err != nil || b.service == nil || b.service.Spec.ExternalName == "" {
+		return "the API server cannot resolve the name of " + c.String(), steps("See what the Service leads to:", "kubectl -n "+c.namespace+" get service "+c.name+" -o yaml",
+			"Have the name resolve for the control plane's machines, which do not ask the cluster's DNS.")
+	}
+	name := b.service.Spec.ExternalName
+	return "the API server cannot resolve " + name + ", the name that " + c.String() + " stands for",
+		steps("Have "+name+" resolve for the control plane's machines, which do not ask the cluster's DNS.",
+			"Or write the right name into spec.externalName of the Service:", "kubectl -n "+c.namespace+" edit service "+c.name, kept(b.service.Labels, b.service.Annotations))
 }
 
 // whyRefused tells what has ended from a firewall that rejects: by another pod's try, else by the injector's pods.

@@ -32,6 +32,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"holdfast.dev/holdfast/injectors"
 )
@@ -51,6 +52,7 @@ type world struct {
 	raw        map[string]string
 	try        func(*corev1.Pod) (*corev1.Pod, error)
 	outside    bool
+	denied     string // a resource that may not be listed
 	report     *Report
 	calls      *Calls
 	served     tls.Certificate
@@ -208,8 +210,14 @@ func (w *world) subject() *Subject {
 	for _, n := range w.namespaces {
 		objects = append(objects, n)
 	}
+	client := fake.NewClientset(append(objects, w.more...)...)
+	if w.denied != "" {
+		client.PrependReactor("list", w.denied, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: w.denied}, "", errors.New("no"))
+		})
+	}
 	s := &Subject{
-		Client: fake.NewClientset(append(objects, w.more...)...), Catalogue: injectors.NewCatalogue(injectors.Builtin()...),
+		Client: client, Catalogue: injectors.NewCatalogue(injectors.Builtin()...),
 		Own: Own{Namespace: "holdfast-system", Service: "holdfast"}, Now: func() time.Time { return w.now }, Calls: w.calls,
 		Raw: func(_ context.Context, path string) ([]byte, error) {
 			page, ok := w.raw[path]
@@ -349,6 +357,20 @@ func TestInjectors(t *testing.T) {
 		{"Deployment missing", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left = []string{"deployment", "slice"}
 		}, []string{"HF231 failed: no Deployment makes pods for it"}},
+		{"Deployments that may not be read, and no endpoint", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.denied = []string{"deployment", "slice"}, "deployments"
+		}, []string{
+			"HF231 passed: ", "HF234 failed: has no ready endpoint: a right is missing: list deployments in istio-system",
+			"HF234 failed: kubectl -n istio-system get deployments,pods -o wide",
+		}},
+		{"Deployments that may not be read, and it hangs", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.hangs, w.denied = true, "deployments"
+		}, []string{"HF236 failed: What makes its pods cannot be read from here."}},
+		{"all resources and what is under them", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].Rules[0].Resources = []string{"*/*"}
+			}
+		}, []string{"HF238 passed: acted on a dry-run pod in namespace shop"}},
 		{"fed by somebody else", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left, w.service.Spec.Selector = []string{"deployment"}, nil
 		}, nil},
@@ -485,6 +507,26 @@ func TestInjectors(t *testing.T) {
 		{"it hangs", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.hangs = true
 		}, []string{"HF236 failed: 10.1.2.3:15017 takes connections and answers nothing within 2 s, tried from here: it hangs", "HF236 failed: rollout restart", "HF236 failed: Each pod that it selects waits up to", "HF236 failed: have the API server wait 1 s for it"}},
+		{"it hangs, and is let through already", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			second := int32(1)
+			w.hangs = true
+			setPolicy(w, admissionregistrationv1.Ignore)
+			for i := range w.config.Webhooks {
+				w.config.Webhooks[i].TimeoutSeconds = &second
+			}
+		}, []string{
+			"HF236 failed: --tail=50\nIt has been let through already: the API server waits at most 1 s for all 4 entries, and goes on without what it adds. " +
+				"If that was set for the time being, put back what was there before, once it answers again.$",
+		}},
+		{"it hangs, and one entry is let through already", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			second := int32(1)
+			w.hangs = true
+			setPolicy(w, admissionregistrationv1.Ignore)
+			w.config.Webhooks[0].TimeoutSeconds = &second
+		}, []string{
+			`HF236 failed: put that back:` + "\n" + `kubectl patch mutatingwebhookconfiguration/istio-sidecar-injector --type=json -p '[{"op":"test","path":"/webhooks/1/name"`,
+			"HF236 failed: waits at most 1 s for rev.namespace.sidecar-injector.istio.io, and goes on",
+		}},
 		{"dropped on the way from the API server alone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = calling("context deadline exceeded")
 			w.more = append(w.more, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"cloud.google.com/gke-nodepool": "p"}}})
@@ -518,6 +560,14 @@ func TestInjectors(t *testing.T) {
 			w.left = []string{"slice", "deployment"}
 			w.service.Spec.Type, w.service.Spec.Selector, w.service.Spec.ExternalName = corev1.ServiceTypeExternalName, nil, "istiod.example.com"
 		}, []string{"HF234 not-applicable: is a name outside of the cluster"}},
+		{"a name outside of the cluster, which the API server cannot resolve", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left = []string{"slice", "deployment"}
+			w.service.Spec.Type, w.service.Spec.Selector, w.service.Spec.ExternalName = corev1.ServiceTypeExternalName, nil, "istiod.example.com"
+			w.try = calling("dial tcp: lookup istiod.example.com: no such host")
+		}, []string{
+			"HF238 failed: the API server cannot resolve istiod.example.com, the name that Service istio-system/istiod stands for",
+			"HF238 failed: \nOr write the right name into spec.externalName of the Service:\nkubectl -n istio-system edit service istiod$",
+		}},
 		{"no right to create pods", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = func(*corev1.Pod) (*corev1.Pod, error) {
 				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "jane" cannot create resource "pods" in API group "" in the namespace "shop"`))
@@ -687,6 +737,10 @@ func TestInjectors(t *testing.T) {
 		{"no port that leads to the webhook", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.service.Spec.Ports = w.service.Spec.Ports[:1]
 		}, []string{`HF233 failed: kubectl -n istio-system patch service istiod --type=json -p '[{"op":"add","path":"/spec/ports/-","value":{"name":"webhook-443","port":443,"targetPort":15017}}]'`}},
+		{"no port that leads to the webhook, and one without a name", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.service.Spec.Ports = w.service.Spec.Ports[:1]
+			w.service.Spec.Ports[0].Name = ""
+		}, []string{`HF233 failed: "targetPort":15017}},{"op":"add","path":"/spec/ports/0/name","value":"port-15012"}]'`}},
 		{"a pod that crashes", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.more = append(w.more, crashing())
 			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
@@ -694,6 +748,12 @@ func TestInjectors(t *testing.T) {
 			"HF236 failed: refuses the connection, tried from here: pod istiod-abc has been restarted (7 times, last 2m ago: OOMKilled, exit code 137)",
 			"HF236 failed: Raise the memory limit of Deployment istiod",
 		}},
+		{"a pod that has crashed, and is ready again", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			pod := crashing()
+			pod.Status.ContainerStatuses[0].Ready, pod.Status.ContainerStatuses[0].State.Running = true, &corev1.ContainerStateRunning{}
+			w.more = append(w.more, pod)
+			w.dial = func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+		}, []string{"HF236 failed: though its pod is ready"}},
 		{"a pod that ends with an error", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			pod := crashing()
 			pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.Reason = "Error"
@@ -839,6 +899,33 @@ apiserver_admission_webhook_request_total{code="200",name=%[1]q,operation="CREAT
 apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name=%[1]q,operation="CREATE",rejection_code="0",type="admit"} %[3]d
 apiserver_admission_webhook_rejection_count{error_type="no_error",name=%[1]q,operation="CREATE",rejection_code="403",type="admit"} 4
 `, name, all, closed)
+}
+
+// TestInjectorsTriedLate: a try that begins late ends before the time is over, and says how long it waited.
+func TestInjectorsTriedLate(t *testing.T) {
+	t.Parallel()
+	w, _, _ := istiod(t)
+	var groups []Group
+	for _, g := range Groups() {
+		if g.Name == "injectors" {
+			groups = append(groups, g)
+		}
+	}
+	s := w.subject()
+	s.TryPod = func(ctx context.Context, _ *corev1.Pod) (*corev1.Pod, []string, error) {
+		<-ctx.Done()
+		return nil, nil, ctx.Err()
+	}
+	const most = 3700 * time.Millisecond // which leaves about 3 s
+	r := run(t.Context(), s, groups, most)
+	at := slices.IndexFunc(r.Probes, func(l Line) bool { return l.Code == "HF238" && l.Object == istioObject })
+	if at < 0 {
+		t.Fatal("got no HF238")
+	}
+	const want = "got no answer within 3 s: one of the webhooks for pods is slow, or hangs; this one is given 10 s"
+	if l := &r.Probes[at]; l.State != Warning || !strings.Contains(l.Message, want) || !strings.Contains(l.Fix, "--dry-run=server") {
+		t.Errorf("got %s: %s\n%s\nwant %s", l.State, l.Message, l.Fix, want)
+	}
 }
 
 // TestManyInjectors: many revisions are asked about up to a limit, and what is left out is named.

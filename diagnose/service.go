@@ -141,14 +141,19 @@ func leadsTo(p *corev1.ServicePort, ports []int32) string {
 
 // addPort gives our Service a port that leads to the server.
 func (s *Subject) addPort(service *corev1.Service, port int32, target int) string {
-	name := "https-" + strconv.Itoa(int(port))
+	return s.kubectl() + " patch service " + s.Own.Service + " --type=json -p '" + encode(withPort(service, "https", port, target)) + "'"
+}
+
+// withPort adds a port to a Service, called by a word and its number.
+func withPort(service *corev1.Service, word string, port int32, target int) []op {
+	name := word + "-" + strconv.Itoa(int(port))
 	ops := []op{{"add", "/spec/ports/-", map[string]any{"name": name, "port": port, "targetPort": target}}}
 	for i := range service.Spec.Ports { // of several, each needs a name
 		if service.Spec.Ports[i].Name == "" {
 			ops = append(ops, op{"add", "/spec/ports/" + strconv.Itoa(i) + "/name", "port-" + strconv.Itoa(int(service.Spec.Ports[i].Port))})
 		}
 	}
-	return s.kubectl() + " patch service " + s.Own.Service + " --type=json -p '" + encode(ops) + "'"
+	return ops
 }
 
 // targets returns the ports of the pods to which a port of our Service leads.
