@@ -60,7 +60,7 @@ func trusted(ctx context.Context, s *Subject, n *neighbour) Result {
 	var silent *Result
 	for i := range attempts {
 		a := &attempts[i]
-		switch r := s.judge(ctx, n, a); {
+		switch r := s.judge(ctx, n, a, attempts); {
 		case r == nil:
 			answered = append(answered, a.address)
 		case r.State == Failed:
@@ -93,7 +93,7 @@ func (s *Subject) withHealth(ctx context.Context, n *neighbour, r Result) Result
 		}
 		if h := s.health(ctx, b, c); h.ill != "" {
 			r.Message += "; " + h.ill
-			if n.before(c) == nil {
+			if !strings.HasPrefix(r.Fix, elsewhere) {
 				r.Fix = h.fix(b, c)
 			}
 			return r
@@ -158,8 +158,23 @@ func (n *neighbour) host(c callee) string {
 	return ""
 }
 
-// judge holds what an endpoint answered against what the API server believes; nil where it is right.
-func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
+// believes tells that nothing is wrong with the CAs of a configuration, for what the endpoints of a place have presented.
+func (n *neighbour) believes(c callee, attempts []attempt, now time.Time) bool {
+	if slices.ContainsFunc(n.entries, func(e *Entry) bool { problem, _ := bundleNow(e, now); return problem != "" }) {
+		return false
+	}
+	return !slices.ContainsFunc(attempts, func(a attempt) bool {
+		if a.callee != c || a.err != nil {
+			return false
+		}
+		_, kind := n.disbelief(&a, now)
+		return kind != believed
+	})
+}
+
+// judge holds what an endpoint answered against what the API server believes; nil where it is right. What the others answered tells
+// whether the same stands with another configuration.
+func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt, all []attempt) *Result {
 	if a.err == nil {
 		if r := s.judgeChain(ctx, n, a); r != nil || !a.mute {
 			return r
@@ -171,13 +186,14 @@ func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt) *Result {
 	}
 	h := s.health(ctx, b, a.callee)
 	fix := s.unanswering(n, a.callee, b, h, refused(a.err))
-	if other := n.before(a.callee); other != nil {
+	other := n.before(a.callee, func(o *neighbour) bool { return o.believes(a.callee, all, s.Now()) })
+	if other != nil {
 		fix = other.again(certificateCode)
 	}
 	r := a.silence(h, fix)
 	if a.mute {
 		hangs := s.hangs(ctx, n, a, b)
-		if r = hangs; n.before(a.callee) != nil {
+		if r = hangs; other != nil {
 			r.Fix = fix
 		}
 	}

@@ -40,7 +40,7 @@ func readyPods(ctx context.Context, s *Subject, n *neighbour) Result {
 			continue
 		case len(b.ready) == 0:
 			why, fix := s.noneReady(ctx, b, c)
-			if other := n.before(c); other != nil {
+			if other := n.before(c, nil); other != nil {
 				fix = other.again("HF234")
 			}
 			return failed(fix, "%s (%s) has no ready endpoint: %s", c, n.title, why)

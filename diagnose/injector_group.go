@@ -170,22 +170,27 @@ func (n *neighbour) where() string { return n.entries[0].Where() }
 // kept says who will undo what is changed by hand.
 func (n *neighbour) kept() string { return kept(n.entries[0].Labels, n.entries[0].Annotations) }
 
-// before returns the configuration that calls the same, and has been asked about before; nil where none has.
-func (n *neighbour) before(c callee) *neighbour {
+// before returns a configuration that is told of before, and of which the same has to be said; nil where that is not certain: its line
+// may be skipped, or be about something else. It calls nothing but the same place, so that what the place lacks is found at the same
+// probe. What depends on the configuration itself, besides, is asked with also, which may be nil.
+func (n *neighbour) before(c callee, also func(*neighbour) bool) *neighbour {
 	for _, other := range n.all.list {
 		if other == n {
 			return nil
 		}
-		if !other.resting && slices.Contains(other.callees(), c) {
+		if !other.resting && other.title == n.title && slices.Equal(other.callees(), []callee{c}) && (also == nil || also(other)) {
 			return other
 		}
 	}
 	return nil
 }
 
-// again is a fix that stands with another configuration.
+// elsewhere begins a fix that stands with another configuration.
+const elsewhere = "What to do is the same, and stands at "
+
+// again is such a fix.
 func (n *neighbour) again(code string) string {
-	return "What to do is the same, and stands at " + code + " of " + n.entries[0].Kind() + "/" + n.entries[0].Configuration + "."
+	return elsewhere + code + " of " + n.entries[0].Kind() + "/" + n.entries[0].Configuration + "."
 }
 
 // who names the program, and which of them.

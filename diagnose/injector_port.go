@@ -98,7 +98,7 @@ func (s *Subject) rightPort(ctx context.Context, n *neighbour, c callee, b *back
 				patchEntries(n.at(c), op{"replace", "/clientConfig/service/port", p.Port}), after, n.kept())
 		}
 	}
-	if other := n.before(c); other != nil {
+	if other := n.before(c, nil); other != nil {
 		return steps(other.again("HF233"), after)
 	}
 	change := withPort(b.service, "webhook", c.port, int(serves))

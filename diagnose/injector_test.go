@@ -901,6 +901,59 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name=%[1]q,ope
 `, name, all, closed)
 }
 
+// TestInjectorsToldHere: nothing points to the line of another configuration that is skipped, or says something else.
+func TestInjectorsToldHere(t *testing.T) {
+	t.Parallel()
+	refuse := func(string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} }
+	tests := []struct {
+		name, code, other, begins string // other is what the other line is
+		edit                      func(*testing.T, *world)
+	}{
+		{"skipped for its CA", certificateCode, "skipped", "Look at its pods, and at what they say:", func(_ *testing.T, w *world) {
+			w.dial, w.config.Webhooks[1].ClientConfig.CABundle = refuse, nil
+		}},
+		{"about its CA", certificateCode, "failed", "Start it anew, and keep what it has said (in this directory):", func(t *testing.T, w *world) {
+			_, _, other := authority(t, today.AddDate(1, 0, 0))
+			w.hangs, w.config.Webhooks[1].ClientConfig.CABundle = true, other
+		}},
+		{"skipped for another Service", "HF234", "skipped", "Scale it up, unless somebody has switched it off on purpose (two, so that one may be missing):", func(_ *testing.T, w *world) {
+			none := int32(0)
+			w.left, w.deployment.Spec.Replicas = []string{"slice"}, &none
+			w.config.Webhooks[1].ClientConfig.Service.Name = "istiod-gone"
+		}},
+		{"skipped for another Service", "HF233", "skipped", "The webhook is served at port 15017 of the pods. Have the Service lead there:", func(_ *testing.T, w *world) {
+			w.left, w.service.Spec.Ports[1].TargetPort = []string{"slice"}, intstr.FromInt32(15999)
+			w.config.Webhooks[1].ClientConfig.Service.Name = "istiod-gone"
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.code+" "+test.name, func(t *testing.T) {
+			t.Parallel()
+			const validator = "ValidatingWebhookConfiguration/istio-validator-istio-system"
+			w, _, _ := istiod(t)
+			w.more = append(w.more, &admissionregistrationv1.ValidatingWebhookConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Name: "istio-validator-istio-system"},
+				Webhooks:   []admissionregistrationv1.ValidatingWebhook{{Name: "rev.validation.istio.io", ClientConfig: *w.config.Webhooks[0].ClientConfig.DeepCopy()}},
+			})
+			test.edit(t, w)
+			lines := w.ask(t.Context())
+			of := func(object string) *Line {
+				at := slices.IndexFunc(lines, func(l Line) bool { return l.Code == test.code && l.Object == object })
+				if at < 0 {
+					t.Fatalf("got nothing about %s", object)
+				}
+				return &lines[at]
+			}
+			if l := of(istioObject); string(l.State) != test.other {
+				t.Errorf("%s: got %s, want %s", l.Object, l.State, test.other)
+			}
+			if l := of(validator); l.State != Failed || first(l.Fix) != test.begins {
+				t.Errorf("%s: got %s, %q, want %q first", l.Object, l.State, l.Fix, test.begins)
+			}
+		})
+	}
+}
+
 // TestInjectorsTriedLate: a try that begins late ends before the time is over, and says how long it waited.
 func TestInjectorsTriedLate(t *testing.T) {
 	t.Parallel()
