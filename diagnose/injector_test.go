@@ -770,6 +770,10 @@ func TestInjectors(t *testing.T) {
 			w.more = append(w.more, crashing())
 			w.outside, w.report, w.dial = true, &Report{Probes: []Line{{Code: certificateCode, Object: istioObject, State: Failed, Message: "10.1.2.3:15017 refuses the connection", Fix: "Look."}}}, nil
 		}, []string{"HF236 failed: 10.1.2.3:15017 refuses the connection; pod istiod-abc has been restarted (7 times", "HF236 failed: Raise the memory limit of Deployment istiod"}},
+		{"a pod that crashes, asked from a laptop, told with another configuration", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.more = append(w.more, crashing())
+			w.outside, w.report, w.dial = true, &Report{Probes: []Line{{Code: certificateCode, Object: istioObject, State: Failed, Message: "10.1.2.3:15017 refuses the connection", Fix: elsewhere + "HF236 of another."}}}, nil
+		}, []string{"HF236 failed: \n" + elsewhere + "HF236 of another.$"}},
 		{"rejected on the way from the API server alone", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.try = calling("dial tcp 10.1.2.3:15017: connect: connection refused")
 		}, []string{"HF238 failed: a firewall between the control plane and the nodes rejects the connection to port 15017 of the pods of Service istio-system/istiod: other pods get an answer there"}},
