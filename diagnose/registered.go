@@ -57,17 +57,26 @@ func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool)
 		case s.Ours(e) && e.Creates("pods"):
 			return e.Where(), Result{}
 		case s.Ours(e) && !e.Probe():
-			fix := s.writeAgain(ctx, what)
-			if there := find(slices.DeleteFunc(slices.Clone(all), func(o *Entry) bool { return o.Where() != e.Where() }), podsEntry(mutating)); there != nil { // and is called for something else
-				e, rules := there, shippedRules(there)
-				fix = steps("Have entry "+e.Name+" called for the creation of pods again, as it is shipped:", e.patch(op{"replace", "/rules", rules}), s.owned(e.object()))
-			}
-			wrong = failed(fix, "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
+			wrong = failed(s.calledAgain(ctx, all, e), "%s has no entry for the creation of pods: %s", e.Where(), loss).meaning(effect)
 		case e.Labels[nameLabel] == ourName && e.ClientConfig.Service != nil && !slices.ContainsFunc(all, mine):
 			return "", s.callsAnother(ctx, all, e, loss).meaning(effect)
 		}
 	}
 	return "", wrong
+}
+
+// calledAgain gives a configuration of ours its entry for pods back: by its rules, where the entry is there and called for something
+// else.
+func (s *Subject) calledAgain(ctx context.Context, all []*Entry, of *Entry) string {
+	for _, e := range all {
+		if e.Where() == of.Where() && e.Name == podsEntry(e.Mutating) {
+			return steps("Have entry "+e.Name+" called for the creation of pods again, as it is shipped:", e.patch(op{"replace", "/rules", shippedRules(e)}), s.owned(e.object()))
+		}
+	}
+	if of.Mutating {
+		return s.writeAgain(ctx, mutatingKind)
+	}
+	return s.writeAgain(ctx, validatingKind)
 }
 
 // podsEntry is the name of the entry for pods.
