@@ -152,15 +152,6 @@ func tell(problems map[string][]string, entries int) string {
 	return text
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // spreadCA says how the CA gets to where it belongs.
 func (s *Subject) spreadCA(ctx context.Context, good, bad []*Entry, chain []*x509.Certificate) string {
 	own := s.Server != nil && s.Server.CertDir == "" || s.Server == nil && selfMade(chain)

@@ -3,7 +3,6 @@ package diagnose
 import (
 	"cmp"
 	"context"
-	"path"
 	"strconv"
 	"strings"
 
@@ -58,29 +57,11 @@ func (o *origin) read(d *appsv1.Deployment) {
 			continue
 		}
 		o.deployment, o.container, o.at, o.words, o.dir = d, i, at, words, value
-		if m := o.mount(); m >= 0 {
-			for k := range spec.Volumes {
-				if v := &spec.Volumes[k]; v.Name == c.VolumeMounts[m].Name && v.Secret != nil {
-					o.secret = v.Secret.SecretName
-				}
-			}
+		if v := volumeAt(spec, c, value); v != nil && v.Secret != nil {
+			o.secret = v.Secret.SecretName
 		}
 		return
 	}
-}
-
-// mount is the index of what is mounted at the directory or above it, -1 where nothing is.
-func (o *origin) mount() int {
-	longest, found := -1, -1
-	for i, m := range o.deployment.Spec.Template.Spec.Containers[o.container].VolumeMounts {
-		at := path.Clean(m.MountPath)
-		if o.dir == at || strings.HasPrefix(path.Clean(o.dir), at+"/") {
-			if len(at) > longest {
-				longest, found = len(at), i
-			}
-		}
-	}
-	return found
 }
 
 // certificateOf finds cert-manager's Certificate that writes a Secret, else the one whose CA the configurations ask for.
@@ -224,7 +205,7 @@ func (o *origin) without() []op {
 		at := container + "/args/" + strconv.Itoa(o.at+i)
 		ops = append(ops, op{"test", at, c.Args[o.at+i]}, op{Op: "remove", Path: at})
 	}
-	m := o.mount()
+	m := mountOf(&o.deployment.Spec.Template.Spec.Containers[o.container], o.dir)
 	if m < 0 {
 		return ops
 	}

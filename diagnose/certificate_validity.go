@@ -3,7 +3,6 @@ package diagnose
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -55,9 +54,9 @@ func certificateValidity() Probe {
 			}
 			left := leaf.NotAfter.Sub(now)
 			if left < expiresSoon {
-				return warn(s.unrenewed(ctx), "the certificate expires on %s, in %s", minute(leaf.NotAfter), span(left)).meaning(notYet)
+				return warn(s.unrenewed(ctx), "the certificate expires on %s, in %s", minute(leaf.NotAfter), duration.HumanDuration(left)).meaning(notYet)
 			}
-			return passed("for %s, %s left", strings.Join(s.hosts(ctx), ", "), span(left))
+			return passed("for %s, %s left", strings.Join(s.hosts(ctx), ", "), duration.HumanDuration(left))
 		},
 	}
 }
@@ -86,9 +85,9 @@ func (s *Subject) outOfTime(ctx context.Context, leaf *x509.Certificate) Result 
 		if s.Server.CertDir == "" {
 			fix = s.unmade(ctx)
 		}
-		return failed(fix, "the certificate expired on %s, %s ago: %s", minute(leaf.NotAfter), span(now.Sub(leaf.NotAfter)), clocks)
+		return failed(fix, "the certificate expired on %s, %s ago: %s", minute(leaf.NotAfter), duration.HumanDuration(now.Sub(leaf.NotAfter)), clocks)
 	}
-	wait := span(leaf.NotBefore.Sub(now))
+	wait := duration.HumanDuration(leaf.NotBefore.Sub(now))
 	culprit := "The clock of whoever issued it was ahead."
 	if !agree {
 		culprit = "The clock of whoever issued it was ahead, or these are behind."
@@ -113,9 +112,9 @@ func (s *Subject) node(ctx context.Context) string {
 // offset says how far off a clock is.
 func offset(d time.Duration) string {
 	if d < 0 {
-		return span(-d) + " behind"
+		return duration.HumanDuration(-d) + " behind"
 	}
-	return span(d) + " ahead"
+	return duration.HumanDuration(d) + " ahead"
 }
 
 // clock is what time it is for the API server, and whether we agree; zero where it does not say.
@@ -192,31 +191,3 @@ func (s *Subject) hosts(ctx context.Context) []string {
 	}
 	return hosts
 }
-
-// minute is a moment as people compare it with a clock.
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
-
-func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
-
-// plural counts something.
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// list prints names, the first of them where there are many.
-func list(names []string) string {
-	const most = 4
-	switch {
-	case len(names) == 0:
-		return "no name"
-	case len(names) > most:
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
-}
-
-// span is a time as kubectl prints it.
-func span(d time.Duration) string { return duration.HumanDuration(d) }

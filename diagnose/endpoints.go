@@ -91,18 +91,6 @@ func calledPorts(service *corev1.Service) []string {
 // isReady reads a condition whose absence means that it holds.
 func isReady(e *discoveryv1.Endpoint) bool { return e.Conditions.Ready == nil || *e.Conditions.Ready }
 
-func value(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-func unique(in []string) []string {
-	slices.Sort(in)
-	return slices.Compact(in)
-}
-
 // noEndpoints says why nothing stands behind the Service.
 func (s *Subject) noEndpoints(ctx context.Context, waiting []string) Result {
 	name := s.Own.Namespace + "/" + s.Own.Service

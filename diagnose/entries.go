@@ -83,6 +83,15 @@ func (e *Entry) Fails() bool {
 	return e.FailurePolicy == nil || *e.FailurePolicy == admissionregistrationv1.Fail
 }
 
+// timeout is how long the API server waits for an answer, in seconds.
+func (e *Entry) timeout() int {
+	const unset = 10 // admissionregistration.k8s.io/v1
+	if e.TimeoutSeconds == nil {
+		return unset
+	}
+	return int(*e.TimeoutSeconds)
+}
+
 // Port is the one of the Service that is called.
 func (e *Entry) Port() int32 {
 	if s := e.ClientConfig.Service; s != nil && s.Port != nil {

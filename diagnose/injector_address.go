@@ -140,7 +140,7 @@ func (s *Subject) inCluster(ctx context.Context, n *neighbour) callee {
 			continue
 		}
 		for _, c := range other.callees() {
-			if b, err := s.behind(ctx, c); c.url == "" && err == nil && b.service != nil && b.port != nil && !abandoned(b) {
+			if b, err := s.behind(ctx, c); err == nil && b.service != nil && b.port != nil && !abandoned(b) {
 				return c
 			}
 		}

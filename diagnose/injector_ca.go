@@ -69,10 +69,7 @@ func (s *Subject) bundleAgain(ctx context.Context, n *neighbour, bad []*Entry, c
 			"kubectl logs -n cert-manager -l "+nameLabel+"=cainjector --tail=50", "kubectl -n cert-manager rollout restart deploy/cert-manager-cainjector")
 	}
 	c := bad[0].callee()
-	b, err := s.behind(ctx, c)
-	if err != nil || c.url != "" {
-		b = &backing{}
-	}
+	b, _ := s.behind(ctx, c) // empty where nobody can tell
 	if n.orphan(b) != "" {
 		if which := s.oneGoes(ctx, n); which != "" {
 			return which
@@ -214,7 +211,7 @@ func (s *Subject) caKeeper(ctx context.Context, n *neighbour, c callee, b *backi
 // restartFor is for a certificate whose time is over, or has not come.
 func (s *Subject) restartFor(ctx context.Context, n *neighbour, c callee) string {
 	b, err := s.behind(ctx, c)
-	if err != nil || c.url != "" || b.deployment == nil {
+	if err != nil || b.deployment == nil {
 		return "Have whoever issued the certificate of " + n.title + " renew it, and look at the clocks."
 	}
 	if from := n.entries[0].Annotations[injectFrom]; from != "" {

@@ -180,10 +180,7 @@ func (s *Subject) judge(ctx context.Context, n *neighbour, a *attempt, all []att
 			return r
 		}
 	}
-	b, err := s.behind(ctx, a.callee)
-	if err != nil {
-		b = &backing{}
-	}
+	b, _ := s.behind(ctx, a.callee) // empty where nobody can tell
 	h := s.health(ctx, b, a.callee)
 	fix := s.unanswering(n, a.callee, b, h, refused(a.err))
 	other := n.before(a.callee, func(o *neighbour) bool { return o.believes(a.callee, all, s.Now()) })
@@ -225,10 +222,7 @@ func (s *Subject) judgeChain(ctx context.Context, n *neighbour, a *attempt) *Res
 	case outdated:
 		fix = s.restartFor(ctx, n, a.callee)
 	case foreign:
-		b, err := s.behind(ctx, a.callee)
-		if err != nil {
-			b = &backing{}
-		}
+		b, _ := s.behind(ctx, a.callee) // empty where nobody can tell
 		fix = steps("Something else answers there, or its certificate was made for another name.", health{}.fix(b, a.callee))
 	case unbelieved:
 		fix = s.bundleAgain(ctx, n, n.untrusting(a.chain, a.callee, s.Now()), a.chain)

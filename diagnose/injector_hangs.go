@@ -59,15 +59,6 @@ func (n *neighbour) meanwhile() string {
 	return steps(lines...)
 }
 
-// timeout is how long the API server waits for an answer, in seconds.
-func (e *Entry) timeout() int {
-	const unset = 10 // admissionregistration.k8s.io/v1
-	if e.TimeoutSeconds == nil {
-		return unset
-	}
-	return int(*e.TimeoutSeconds)
-}
-
 // patience is the longest of its entries' timeouts.
 func (n *neighbour) patience() int {
 	most := 0

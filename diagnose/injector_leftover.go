@@ -135,7 +135,7 @@ func (n *neighbour) living(ctx context.Context, s *Subject) []*neighbour {
 		}
 		c := o.callees()[0]
 		b, err := s.behind(ctx, c)
-		if c.url != "" || err != nil || b.service == nil || abandoned(b) || o.orphan(b) != "" {
+		if err != nil || b.service == nil || abandoned(b) || o.orphan(b) != "" {
 			continue
 		}
 		out = append(out, o)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -75,7 +76,7 @@ func managedRevisions(ctx context.Context, s *Subject) ([]*Object, error) {
 		o := &revisions.Items[i]
 		objects = append(objects, &Object{Name: "ControlPlaneRevision/" + o.GetNamespace() + "/" + o.GetName(), Value: o})
 	}
-	slices.SortFunc(objects, func(a, b *Object) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(objects, func(a, b *Object) int { return strings.Compare(a.Name, b.Name) })
 	return objects, nil
 }
 
@@ -123,14 +124,4 @@ func (s *Subject) explains(ctx context.Context, describe string) string {
 		explain = s.kubectl() + " exec -i " + s.deploymentName(ctx) + " -- /holdfast explain -"
 	}
 	return steps("Its conditions say what Google's control plane wants; this tells what the reasons stand for, and how to mend them:", describe+" | "+explain, describe)
-}
-
-func compareNames(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

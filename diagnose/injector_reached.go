@@ -129,10 +129,7 @@ func (n *neighbour) acted(pod *corev1.Pod) bool {
 // unanswered is for a dry run that took longer than anybody waits, or than there was time.
 func (s *Subject) unanswered(ctx context.Context, n *neighbour, try *sample, patience time.Duration) Result {
 	port, whose := s.real(ctx, n)
-	timeout := int32(10)
-	if t := try.entry.TimeoutSeconds; t != nil {
-		timeout = *t
-	}
+	timeout := try.entry.timeout()
 	if s.silentHere() {
 		return failed(s.sameHere(), "the API server has no answer from port %d of %s after %s, nor has another pod: something drops it, or it hangs (timeoutSeconds %d)",
 			port, whose, round(patience), timeout)
@@ -334,10 +331,7 @@ func (s *Subject) whyRefused(ctx context.Context, n *neighbour, c callee, at str
 	if l := s.needed[certificateCode]; l != nil && l.State == Passed {
 		return "a firewall between the control plane and the nodes rejects the connection to " + at + ": other pods get an answer there", n.open(ctx, s)
 	}
-	b, err := s.behind(ctx, c)
-	if err != nil || c.url != "" {
-		b = &backing{}
-	}
+	b, _ := s.behind(ctx, c) // empty where nobody can tell
 	h := s.health(ctx, b, c)
 	switch {
 	case h.ill != "":
@@ -358,10 +352,7 @@ func (s *Subject) whyNoAnswer(ctx context.Context, n *neighbour, at string) (cau
 		return "the API server gets no answer from " + at + ", other pods do: a firewall between the control plane and the nodes drops it", n.open(ctx, s)
 	}
 	c := n.callees()[0]
-	b, err := s.behind(ctx, c)
-	if err != nil || c.url != "" {
-		b = &backing{}
-	}
+	b, _ := s.behind(ctx, c) // empty where nobody can tell
 	h := s.health(ctx, b, c)
 	if h.ill != "" {
 		return "the API server gets no answer from " + at + ": " + h.ill, h.fix(b, c)
@@ -371,10 +362,7 @@ func (s *Subject) whyNoAnswer(ctx context.Context, n *neighbour, at string) (cau
 
 func (s *Subject) whyOtherwise(ctx context.Context, n *neighbour, text, at string) (cause, fix string) {
 	c := n.callees()[0]
-	b, err := s.behind(ctx, c)
-	if err != nil || c.url != "" {
-		b = &backing{}
-	}
+	b, _ := s.behind(ctx, c) // empty where nobody can tell
 	pods := s.unanswering(n, c, b, health{}, true)
 	switch {
 	case speaksOf(text, "no endpoints available") && b.service != nil:
@@ -390,8 +378,4 @@ func (s *Subject) whyOtherwise(ctx context.Context, n *neighbour, text, at strin
 		return "the managed control plane answers with an error", steps("Its conditions say why; the Connect gateway API has to be enabled, too:", "kubectl -n istio-system describe controlplanerevisions")
 	}
 	return "the call failed", pods
-}
-
-func speaksOf(text string, words ...string) bool {
-	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }

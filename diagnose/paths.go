@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
 
@@ -50,17 +49,6 @@ func rightPath(e *Entry) []op {
 	}
 	u.Path = wantedPath(e)
 	return []op{{"replace", "/clientConfig/url", u.String()}}
-}
-
-// besides counts those that are not named; "" where one is all.
-func besides(n int, one, many string) string {
-	switch n {
-	case 1:
-		return ""
-	case 2:
-		return "; 1 other " + one + " is wrong too"
-	}
-	return fmt.Sprintf("; %d other %s are wrong too", n-1, many)
 }
 
 func wantedPath(e *Entry) string {

@@ -83,12 +83,7 @@ func (s *Subject) reach(ctx context.Context) (Result, error) {
 // stale tells whether an error is that of a connection which the API server had kept and which has since ended: what a new
 // one meets says more.
 func stale(text string) bool {
-	for _, words := range []string{"use of closed network connection", "client connection lost", "EOF", "connection reset", "broken pipe", "GOAWAY"} {
-		if strings.Contains(text, words) {
-			return true
-		}
-	}
-	return false
+	return speaksOf(text, "use of closed network connection", "client connection lost", "EOF", "connection reset", "broken pipe", "GOAWAY")
 }
 
 // anew does something again while it fails on such a connection. There may be one to each replica.
@@ -171,12 +166,7 @@ func (s *Subject) unreached(ctx context.Context, entries []*Entry, err error, to
 
 // timedOut tells whether an error is that of a call without an answer.
 func timedOut(text string) bool {
-	for _, words := range []string{"context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled"} {
-		if strings.Contains(text, words) {
-			return true
-		}
-	}
-	return false
+	return speaksOf(text, "context deadline exceeded", "i/o timeout", "Client.Timeout", "request canceled")
 }
 
 // waits is how long the API server waits for us, in vain, until it creates a pod all the same; 0 where it does not create it.
@@ -187,10 +177,8 @@ func waits(entries []*Entry) time.Duration {
 		case e.Probe() || !e.Creates("pods"):
 		case e.Fails():
 			return 0
-		case e.TimeoutSeconds == nil:
-			all += 10 * time.Second // the API server's default
 		default:
-			all += time.Duration(*e.TimeoutSeconds) * time.Second
+			all += time.Duration(e.timeout()) * time.Second
 		}
 	}
 	return all
@@ -224,14 +212,7 @@ func (s *Subject) grantTry(ctx context.Context) string {
 
 // explain names the cause that the words of an error stand for (client-go and net/http at Go 1.26, k8s.io/apiserver at 1.36).
 func (s *Subject) explain(ctx context.Context, entries []*Entry, text string) (cause, fix string) {
-	has := func(words ...string) bool {
-		for _, w := range words {
-			if strings.Contains(text, w) {
-				return true
-			}
-		}
-		return false
-	}
+	has := func(words ...string) bool { return speaksOf(text, words...) }
 	port := s.port(ctx)
 	called := fmt.Sprintf("port %d", port)
 	if byURL(entries) {

@@ -57,7 +57,7 @@ func (s *Subject) openWay(ctx context.Context, port int, refused bool) string {
 	}
 	l := s.needed["HF212"]
 	p.Inside = l != nil && (l.State == Passed || l.State == NotApplicable)
-	if l := s.needed["HF214"]; refused && l != nil && l.State == Passed { // a missing route is no refusal
+	if refused && s.othersReach() { // a missing route is no refusal
 		return OpenPort(p, port, "Holdfast's")
 	}
 	return steps(OpenPort(p, port, "Holdfast's"), fmt.Sprintf("If the pods have addresses of an overlay network (Calico, Cilium) that the control plane has no way to, no rule helps: "+

@@ -69,22 +69,14 @@ func (s *Subject) registeredAs(ctx context.Context, all []*Entry, mutating bool)
 // else.
 func (s *Subject) calledAgain(ctx context.Context, all []*Entry, of *Entry) string {
 	for _, e := range all {
-		if e.Where() == of.Where() && e.Name == podsEntry(e.Mutating) {
-			return steps("Have entry "+e.Name+" called for the creation of pods again, as it is shipped:", e.patch(op{"replace", "/rules", shippedRules(e)}), s.owned(e.object()))
+		if rules := shippedRules(e); rules != nil && e.Where() == of.Where() {
+			return steps("Have entry "+e.Name+" called for the creation of pods again, as it is shipped:", e.patch(op{"replace", "/rules", rules}), s.owned(e.object()))
 		}
 	}
 	if of.Mutating {
 		return s.writeAgain(ctx, mutatingKind)
 	}
 	return s.writeAgain(ctx, validatingKind)
-}
-
-// podsEntry is the name of the entry for pods.
-func podsEntry(mutating bool) string {
-	if mutating {
-		return "pods.mutate.holdfast.dev"
-	}
-	return "pods.validate.holdfast.dev"
 }
 
 // shippedRules are those of the entry for pods of that name; nil for other entries.

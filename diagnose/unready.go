@@ -103,15 +103,8 @@ func (s *Subject) configuration(ctx context.Context) (name, file string) {
 		if words == 0 {
 			continue
 		}
-		for _, m := range c.VolumeMounts {
-			if file != m.MountPath && !strings.HasPrefix(file, strings.TrimSuffix(m.MountPath, "/")+"/") {
-				continue
-			}
-			for k := range spec.Volumes {
-				if v := &spec.Volumes[k]; v.Name == m.Name && v.ConfigMap != nil {
-					return v.ConfigMap.Name, file
-				}
-			}
+		if v := volumeAt(spec, c, file); v != nil && v.ConfigMap != nil {
+			return v.ConfigMap.Name, file
 		}
 	}
 	return "", ""
