@@ -171,6 +171,11 @@ func compiled(s *metav1.LabelSelector) labels.Selector {
 // Entries returns the entries of all webhook configurations, in the order in which the API server calls them: mutating ones
 // first, configurations by name, entries as listed.
 func (s *Subject) Entries(ctx context.Context) ([]*Entry, error) {
+	all, err := s.seen.entries.get(ctx, s.seen.life, s.readEntries)
+	return slices.Clone(all), err // the list is the caller's, the entries are everybody's
+}
+
+func (s *Subject) readEntries(ctx context.Context) ([]*Entry, error) {
 	mutating, err := s.Mutating(ctx)
 	if err != nil {
 		return nil, err

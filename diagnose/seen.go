@@ -18,6 +18,7 @@ type seen struct {
 	life       context.Context //nolint:containedctx // of the run: who asks first may give up before the others
 	mutating   memo[[]*admissionregistrationv1.MutatingWebhookConfiguration]
 	validating memo[[]*admissionregistrationv1.ValidatingWebhookConfiguration]
+	entries    memo[[]*Entry]
 	namespaces memo[[]corev1.Namespace]
 	server     memo[*Report]
 
