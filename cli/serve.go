@@ -166,7 +166,10 @@ func clusterConfig(kubeconfig string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if err != nil {
+	switch {
+	case clientcmd.IsEmptyConfig(err): // its own words name a variable that is not meant
+		return nil, errors.New("find the API server: there is no kubeconfig; name one with --kubeconfig or $KUBECONFIG, or run in a pod")
+	case err != nil:
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
 	return c, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,12 @@ it lacks; --reset writes all of it as shipped. It changes nothing itself.`,
   holdfast webhooks | kubectl diff -f -
   kubectl -n holdfast-system exec deploy/holdfast -- /holdfast webhooks | kubectl apply -f -`,
 		ValidArgs: []string{mutatingOnly, validatingOnly},
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 1 || len(args) == 1 && !slices.Contains(c.ValidArgs, args[0]) {
+				return usage(c, fmt.Errorf("argument %q: must be %s or %s, or none", strings.Join(args, " "), mutatingOnly, validatingOnly))
+			}
+			return nil
+		},
 		RunE:      func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
