@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +26,7 @@ import (
 	"holdfast.dev/holdfast/test/authority"
 	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/holdfast"
+	"holdfast.dev/holdfast/test/suites"
 )
 
 // suite is what the tests share: a control plane, and Holdfast in it.
@@ -41,80 +41,35 @@ type suite struct {
 
 var shared *suite
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
-		return 0
-	}
-	if reason := controlplane.Root(); reason != nil {
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "these tests need a Service that leads somewhere, and CI is true:", reason)
-			return 1
-		}
-		fmt.Fprintln(os.Stderr, "not tested, without a Service that leads somewhere:", reason)
-		return 0
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	s, stop, err := start(ctx)
-	defer stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = s
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(suites.Main(m, suites.Options{Name: "diagnose", Needs: "a Service that leads somewhere"}, start))
 }
 
-func start(ctx context.Context) (_ *suite, stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for _, stop := range slices.Backward(stops) {
-			stop()
-		}
-	}
-	binaries, err := controlplane.Build(ctx, os.Stderr)
-	if err != nil {
-		return nil, stop, err
-	}
-	dir, err := os.MkdirTemp("", "holdfast-diagnose-")
-	if err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, func() { _ = os.RemoveAll(dir) })
-	s := &suite{}
-	if s.binary, err = holdfast.Build(ctx, dir); err != nil {
-		return nil, stop, err
-	}
-	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: binaries, Log: os.Stderr}); err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, s.cluster.Stop)
-	if s.client, err = kubernetes.NewForConfig(s.cluster.Config()); err != nil {
-		return nil, stop, err
+func start(ctx context.Context, base *suites.Suite) (err error) {
+	s := &suite{cluster: base.Cluster, client: base.Client}
+	if s.binary, err = holdfast.Build(ctx, base.Dir); err != nil {
+		return err
 	}
 	for name, labels := range map[string]map[string]string{"shop": {"holdfast.dev/mode": "enforce"}, "istio-system": nil} {
 		if err := s.cluster.CreateNamespace(ctx, name, labels); err != nil {
-			return nil, stop, err
+			return err
 		}
 	}
-	if s.certificates, err = os.MkdirTemp(dir, "certificate-"); err != nil {
-		return nil, stop, err
+	if s.certificates, err = os.MkdirTemp(base.Dir, "certificate-"); err != nil {
+		return err
 	}
 	if s.ca, err = authority.New("our CA"); err != nil {
-		return nil, stop, err
+		return err
 	}
 	if err := s.certify(host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
-		return nil, stop, err
+		return err
 	}
 	if s.installation, err = holdfast.Install(ctx, s.cluster, s.options()); err != nil {
-		return nil, stop, err
+		return err
 	}
-	stops = append(stops, s.installation.Stop)
-	return s, stop, nil
+	base.Cleanup(s.installation.Stop)
+	shared = s
+	return nil
 }
 
 const (

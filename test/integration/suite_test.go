@@ -5,12 +5,10 @@ package integration
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +19,7 @@ import (
 	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/holdfast"
 	"holdfast.dev/holdfast/test/kernel"
+	"holdfast.dev/holdfast/test/suites"
 	"holdfast.dev/holdfast/test/truth"
 	"holdfast.dev/holdfast/test/vaultinjector"
 )
@@ -37,68 +36,32 @@ type suite struct {
 
 var shared *suite
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
-		return 0
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	s, stop, err := start(ctx)
-	defer stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = s
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(suites.Main(m, suites.Options{Name: "integration"}, start))
 }
 
-func start(ctx context.Context) (_ *suite, stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for _, stop := range slices.Backward(stops) {
-			stop()
-		}
-	}
-	s := &suite{}
-	if s.binaries, err = controlplane.Build(ctx, os.Stderr); err != nil {
-		return nil, stop, err
-	}
-	dir, err := os.MkdirTemp("", "holdfast-integration-")
-	if err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, func() { _ = os.RemoveAll(dir) })
-	if s.binary, err = holdfast.Build(ctx, dir); err != nil {
-		return nil, stop, err
-	}
-	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: s.binaries, Log: os.Stderr}); err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, s.cluster.Stop)
-	if s.client, err = kubernetes.NewForConfig(s.cluster.Config()); err != nil {
-		return nil, stop, err
+func start(ctx context.Context, base *suites.Suite) (err error) {
+	s := &suite{cluster: base.Cluster, client: base.Client, binaries: base.Binaries}
+	if s.binary, err = holdfast.Build(ctx, base.Dir); err != nil {
+		return err
 	}
 	if s.vault, err = (vaultinjector.Injector{}).Start(ctx, nil, nil); err != nil {
-		return nil, stop, err
+		return err
 	}
-	stops = append(stops, func() { _ = s.vault.Close() })
+	base.Cleanup(func() { _ = s.vault.Close() })
 	switch reason := kernel.Root(); {
 	case reason == nil:
 		if s.rig, err = kernel.New(ctx, s.binaries.PilotAgent); err != nil {
-			return nil, stop, err
+			return err
 		}
-		stops = append(stops, func() { _ = s.rig.Close() })
+		base.Cleanup(func() { _ = s.rig.Close() })
 	case os.Getenv("CI") == "true":
-		return nil, stop, fmt.Errorf("the kernel rig cannot run, and CI is true: %w", reason)
+		return fmt.Errorf("the kernel rig cannot run, and CI is true: %w", reason)
 	default:
 		fmt.Fprintln(os.Stderr, "the kernel rig does not run:", reason)
 	}
-	return s, stop, s.registerVault(ctx, "vault-agent-injector-cfg")
+	shared = s
+	return s.registerVault(ctx, "vault-agent-injector-cfg")
 }
 
 // registerVault registers the stand-in under the given configuration name.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 
 	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/kubelet"
+	"holdfast.dev/holdfast/test/suites"
 )
 
 // suite is what the tests share: a control plane with one node.
@@ -35,67 +35,25 @@ type suite struct {
 
 var shared *suite
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
-		return 0
-	}
-	if reason := controlplane.Root(); reason != nil {
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "these tests need network namespaces, and CI is true:", reason)
-			return 1
-		}
-		fmt.Fprintln(os.Stderr, "not tested, without network namespaces:", reason)
-		return 0
-	}
-	s, stop, err := start(context.Background())
-	defer stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = s
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(suites.Main(m, suites.Options{Name: "kubelet", Needs: "network namespaces"}, start))
 }
 
-func start(ctx context.Context) (_ *suite, stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for _, stop := range slices.Backward(stops) {
-			stop()
-		}
-	}
-	binaries, err := controlplane.Build(ctx, os.Stderr)
-	if err != nil {
-		return nil, stop, err
-	}
-	s := &suite{kubectl: binaries.Kubectl}
-	if s.dir, err = os.MkdirTemp("", "holdfast-kubelet-"); err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, func() { _ = os.RemoveAll(s.dir) })
+func start(ctx context.Context, base *suites.Suite) (err error) {
+	s := &suite{cluster: base.Cluster, client: base.Client, kubectl: base.Binaries.Kubectl, dir: base.Dir}
 	s.program = controlplane.Program{Image: "server", Path: "/bin/server", Binary: filepath.Join(s.dir, "server"), User: 1234}
 	build := exec.CommandContext(ctx, "go", "build", "-o", s.program.Binary, "./testdata/server")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, stop, fmt.Errorf("%w: %s", err, out)
-	}
-	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: binaries, Log: os.Stderr}); err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, s.cluster.Stop)
-	if s.client, err = kubernetes.NewForConfig(s.cluster.Config()); err != nil {
-		return nil, stop, err
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	if s.node, err = kubelet.Start(ctx, kubelet.Options{Cluster: s.cluster, Log: os.Stderr}); err != nil {
-		return nil, stop, err
+		return err
 	}
-	stops = append(stops, s.node.Stop)
+	base.Cleanup(s.node.Stop)
 	s.node.Provide(s.program)
-	return s, stop, nil
+	shared = s
+	return nil
 }
 
 // try runs kubectl and returns what it prints, both streams, and how it exits.

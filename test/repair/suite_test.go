@@ -26,6 +26,7 @@ import (
 	"holdfast.dev/holdfast/test/controlplane"
 	"holdfast.dev/holdfast/test/holdfast"
 	"holdfast.dev/holdfast/test/kubelet"
+	"holdfast.dev/holdfast/test/suites"
 )
 
 const (
@@ -55,92 +56,47 @@ var shared *suite
 
 var hand = flag.String("hand", "", "write reports to this folder, and wait for somebody who repairs by hand")
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Fprintln(os.Stderr, "-short: no control plane is started, nothing is tested")
-		return 0
-	}
-	if reason := controlplane.Root(); reason != nil {
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "these tests need network namespaces, and CI is true:", reason)
-			return 1
-		}
-		fmt.Fprintln(os.Stderr, "not tested, without network namespaces:", reason)
-		return 0
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	s, stop, err := start(ctx)
-	defer stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = s
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(suites.Main(m, suites.Options{Name: "repair", Needs: "network namespaces"}, start))
 }
 
-func start(ctx context.Context) (_ *suite, stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for _, stop := range slices.Backward(stops) {
-			stop()
-		}
+func start(ctx context.Context, base *suites.Suite) (err error) {
+	s := &suite{cluster: base.Cluster, client: base.Client}
+	if s.binary, err = holdfast.Build(ctx, base.Dir); err != nil {
+		return err
 	}
-	binaries, err := controlplane.Build(ctx, os.Stderr)
-	if err != nil {
-		return nil, stop, err
-	}
-	dir, err := os.MkdirTemp("", "holdfast-repair-")
-	if err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, func() { _ = os.RemoveAll(dir) })
-	s := &suite{}
-	if s.binary, err = holdfast.Build(ctx, dir); err != nil {
-		return nil, stop, err
-	}
-	if s.programs, err = tools(dir, map[string]string{"kubectl": binaries.Kubectl, "holdfast": s.binary}); err != nil {
-		return nil, stop, err
-	}
-	if s.cluster, err = controlplane.Start(ctx, controlplane.Options{Binaries: binaries, Log: os.Stderr}); err != nil {
-		return nil, stop, err
-	}
-	stops = append(stops, s.cluster.Stop)
-	if s.client, err = kubernetes.NewForConfig(s.cluster.Config()); err != nil {
-		return nil, stop, err
+	if s.programs, err = tools(base.Dir, map[string]string{"kubectl": base.Binaries.Kubectl, "holdfast": s.binary}); err != nil {
+		return err
 	}
 	if s.node, err = kubelet.Start(ctx, kubelet.Options{Cluster: s.cluster, Log: os.Stderr}); err != nil {
-		return nil, stop, err
+		return err
 	}
-	stops = append(stops, s.node.Stop)
+	base.Cleanup(s.node.Stop)
 	for name, labels := range map[string]map[string]string{
 		ns: nil, "shop": {"holdfast.dev/mode": "enforce"}, "meshed": {"istio-injection": "enabled"},
 	} {
 		if err := s.cluster.CreateNamespace(ctx, name, labels); err != nil {
-			return nil, stop, err
+			return err
 		}
 	}
 	if s.istiod, err = s.cluster.StartIstiod(ctx, controlplane.IstioOptions{Node: s.node}); err != nil {
-		return nil, stop, err
+		return err
 	}
 	if s.ca, err = authority.New("our CA"); err != nil {
-		return nil, stop, err
+		return err
 	}
 	if err := s.certify(ctx, s.ca, host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
-		return nil, stop, err
+		return err
 	}
 	s.installation, err = holdfast.Install(ctx, s.cluster, holdfast.Options{
 		Binary: s.binary, Overlay: "cluster-wide", Node: s.node, Replicas: 2, Args: []string{"--shutdown-delay=1s", "--cert-dir=" + certDir}, Edit: s.edit,
 	})
 	if err != nil {
-		return nil, stop, err
+		return err
 	}
-	stops = append(stops, s.installation.Stop)
-	return s, stop, nil
+	base.Cleanup(s.installation.Stop)
+	shared = s
+	return nil
 }
 
 // edit gives the installation a certificate of the user's own, in a Secret: what Holdfast makes itself it also mends itself.
