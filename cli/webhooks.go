@@ -44,7 +44,7 @@ it lacks; --reset writes all of it as shipped. It changes nothing itself.`,
 			}
 			return nil
 		},
-		RunE:      func(c *cobra.Command, args []string) error { return f.run(c, args) },
+		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account")
