@@ -203,7 +203,7 @@ func putCA(entries []*Entry) string {
 func (s *Subject) caOf(o *origin, chain []*x509.Certificate) (lead, command string) {
 	in, secret := s.kubectl(), o.secret
 	if secret == "" && o.certificate != nil {
-		in, secret = "kubectl -n "+o.certificate.GetNamespace(), secretName(o.certificate)
+		in, secret = "kubectl -n "+o.certificate.Namespace, o.certificate.Spec.SecretName
 	}
 	if secret == "" {
 		return "", ""

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"holdfast.dev/holdfast/report"
 )
@@ -33,30 +33,30 @@ func certManager() Probe {
 			if !ok || s.Dynamic == nil {
 				return failed(s.dropAnnotation(ctx), "annotation %s=%q names no Certificate (NAMESPACE/NAME)", injectFrom, from)
 			}
-			c, err := s.Dynamic.Resource(certificates()).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+			c, err := s.certificate(ctx, namespace, name)
 			switch {
 			case apierrors.IsNotFound(err):
 				return s.stillGood(ctx, failed(s.withoutCertificate(ctx), "Certificate %s, which annotation %s names, is not there%s", from, injectFrom, s.runsCertManager(ctx)))
 			case err != nil:
 				return cannot(err)
 			}
-			status, reason, message := condition(c, "Ready")
-			if status == string(metav1.ConditionTrue) {
+			ready := readiness(c)
+			if ready.Status == cmmeta.ConditionTrue {
 				return passed("Certificate %s is ready", from)
 			}
 			o := s.origin(ctx)
-			again := kept(c.GetLabels(), c.GetAnnotations())
-			if message == "" {
-				message = "cert-manager has said nothing about it yet" + s.runsCertManager(ctx)
+			again := kept(c.Labels, c.Annotations)
+			if ready.Message == "" {
+				silence := "cert-manager has said nothing about it yet" + s.runsCertManager(ctx)
 				return s.stillGood(ctx, failed(steps("See whether cert-manager runs:", "kubectl get deployments,pods -A -l "+nameLabel+"=cert-manager",
 					"If a Deployment of it is scaled to 0, scale it up. If its pods run, their log says why they do not look at it.",
-					s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again), "Certificate %s is not ready: %s", from, message))
+					s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again), "Certificate %s is not ready: %s", from, silence))
 			}
 			return s.stillGood(ctx, failed(steps("What is in its way is said here, last by the CertificateRequest and the Issuer:",
 				s.describe(c), "kubectl -n "+namespace+" get issuers -o wide", "kubectl get clusterissuers -o wide",
 				s.reissue(c, "If it hangs without a reason, have it issued again, which cert-manager does when its Secret is gone:"),
 				s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again),
-				"Certificate %s is not ready: %s", from, strings.TrimSpace(reason+" "+message)))
+				"Certificate %s is not ready: %s", from, strings.TrimSpace(ready.Reason+" "+ready.Message)))
 		},
 	}
 }
@@ -118,20 +118,4 @@ func (s *Subject) dropAnnotation(ctx context.Context) string {
 		lines = append(lines, "kubectl annotate "+of[0].Where()+" "+injectFrom+"-")
 	}
 	return steps(lines...)
-}
-
-// condition reads one of the conditions that most kinds have in their status.
-func condition(o *unstructured.Unstructured, kind string) (status, reason, message string) {
-	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
-	for _, c := range conditions {
-		m, ok := c.(map[string]any)
-		if !ok || m["type"] != kind {
-			continue
-		}
-		status, _ = m["status"].(string)
-		reason, _ = m["reason"].(string)
-		message, _ = m["message"].(string)
-		return status, reason, message
-	}
-	return "", "", ""
 }

@@ -6,18 +6,12 @@ import (
 	"strconv"
 	"strings"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
-
-// certificates are cert-manager's (pkg/apis/certmanager/v1 at 1.18).
-func certificates() schema.GroupVersionResource {
-	return schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
-}
 
 // origin is where the certificate comes from, as far as the Deployment and cert-manager's objects tell. Its zero value tells
 // nothing.
@@ -28,7 +22,7 @@ type origin struct {
 	dir        string
 	secret     string // that is mounted there
 	// certificate is cert-manager's, which writes the Secret.
-	certificate *unstructured.Unstructured
+	certificate *certmanager.Certificate
 }
 
 // origin looks it up.
@@ -62,38 +56,6 @@ func (o *origin) read(d *appsv1.Deployment) {
 		}
 		return
 	}
-}
-
-// certificateOf finds cert-manager's Certificate that writes a Secret, else the one whose CA the configurations ask for.
-func (s *Subject) certificateOf(ctx context.Context, secret string) *unstructured.Unstructured {
-	if s.Dynamic == nil {
-		return nil
-	}
-	if namespace, name, ok := strings.Cut(s.injectedFrom(ctx), "/"); ok {
-		c, err := s.Dynamic.Resource(certificates()).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
-		if err == nil && (secret == "" || namespace == s.Own.Namespace && secretName(c) == secret) {
-			return c
-		}
-	}
-	if secret == "" {
-		return nil
-	}
-	all, err := s.Dynamic.Resource(certificates()).Namespace(s.Own.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil
-	}
-	for i := range all.Items {
-		if secretName(&all.Items[i]) == secret {
-			return &all.Items[i]
-		}
-	}
-	return nil
-}
-
-// secretName is the Secret that a Certificate is written to.
-func secretName(c *unstructured.Unstructured) string {
-	name, _, _ := unstructured.NestedString(c.Object, "spec", "secretName")
-	return name
 }
 
 // injectedFrom is the Certificate, NAMESPACE/NAME, whose CA our configurations ask cert-manager for; "" where they do not.
@@ -139,7 +101,7 @@ func (s *Subject) anew(ctx context.Context, o *origin) string {
 			"If none comes, the reason is here:",
 			s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
 			s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself),
-			cmp.Or(kept(c.GetLabels(), c.GetAnnotations()), s.ownedBy(o)),
+			cmp.Or(kept(c.Labels, c.Annotations), s.ownedBy(o)),
 		)
 	}
 	itself := s.makeItself(ctx, o, "L"+itself)
@@ -160,8 +122,8 @@ func (s *Subject) byHand(o *origin, host string) string {
 }
 
 // reissue has cert-manager issue a certificate again, where its Secret is known.
-func (s *Subject) reissue(c *unstructured.Unstructured, why string) string {
-	in, secret := "kubectl -n "+c.GetNamespace(), secretName(c)
+func (s *Subject) reissue(c *certmanager.Certificate, why string) string {
+	in, secret := "kubectl -n "+c.Namespace, c.Spec.SecretName
 	if secret == "" {
 		return ""
 	}
@@ -169,8 +131,8 @@ func (s *Subject) reissue(c *unstructured.Unstructured, why string) string {
 }
 
 // describe prints why a certificate is as it is.
-func (s *Subject) describe(c *unstructured.Unstructured) string {
-	return "kubectl -n " + c.GetNamespace() + " describe certificate,certificaterequest"
+func (s *Subject) describe(c *certmanager.Certificate) string {
+	return "kubectl -n " + c.Namespace + " describe certificate,certificaterequest"
 }
 
 // makeItself takes --cert-dir, and what is mounted there, from the Deployment. "" where it has none.

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"holdfast.dev/holdfast/report"
@@ -145,13 +144,13 @@ func (s *Subject) misnamed(ctx context.Context, leaf *x509.Certificate, host str
 		fix = s.unmade(ctx)
 	}
 	if c := o.certificate; c != nil {
-		asked, _, _ := unstructured.NestedStringSlice(c.Object, "spec", "dnsNames")
+		asked := c.Spec.DNSNames
 		if !slices.Contains(asked, host) {
-			name := "kubectl -n " + c.GetNamespace() + " patch certificate " + c.GetName()
+			name := "kubectl -n " + c.Namespace + " patch certificate " + c.Name
 			fix = steps("Have cert-manager issue it for that name too:",
 				name+" --type=merge -p '"+encode(map[string]any{"spec": map[string]any{"dnsNames": append(asked, host)}})+"'",
 				"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
-				"If none comes, the reason is here:", s.describe(c), kept(c.GetLabels(), c.GetAnnotations()))
+				"If none comes, the reason is here:", s.describe(c), kept(c.Labels, c.Annotations))
 		}
 	}
 	from := ""

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -29,9 +30,8 @@ const (
 	componentLabel     = "app.kubernetes.io/component"
 )
 
-// injectFrom is where cert-manager's cainjector is told whose CA to put into a webhook configuration
-// (cert-manager, pkg/apis/certmanager/v1 at 1.18).
-const injectFrom = "cert-manager.io/inject-ca-from"
+// injectFrom is where cert-manager's cainjector is told whose CA to put into a webhook configuration.
+const injectFrom = certmanager.WantInjectAnnotation
 
 // Entry is one entry of a webhook configuration, of either kind.
 type Entry struct {

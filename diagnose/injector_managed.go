@@ -125,3 +125,19 @@ func (s *Subject) explains(ctx context.Context, describe string) string {
 	}
 	return steps("Its conditions say what Google's control plane wants; this tells what the reasons stand for, and how to mend them:", describe+" | "+explain, describe)
 }
+
+// condition reads one of the conditions that most kinds have in their status.
+func condition(o *unstructured.Unstructured, kind string) (status, reason, message string) {
+	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	for _, c := range conditions {
+		m, ok := c.(map[string]any)
+		if !ok || m["type"] != kind {
+			continue
+		}
+		status, _ = m["status"].(string)
+		reason, _ = m["reason"].(string)
+		message, _ = m["message"].(string)
+		return status, reason, message
+	}
+	return "", "", ""
+}

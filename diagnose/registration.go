@@ -58,7 +58,7 @@ func (s *Subject) Installation(ctx context.Context) (i manifests.Installation, f
 	}
 	i.Mutating, i.Validating = cmp.Or(i.Mutating, i.Validating), cmp.Or(i.Validating, i.Mutating)
 	if c := subject.certificateOf(ctx, subject.origin(ctx).secret); i.InjectFrom == "" && c != nil {
-		i.InjectFrom = c.GetNamespace() + "/" + c.GetName()
+		i.InjectFrom = c.Namespace + "/" + c.Name
 	}
 	if i.InjectFrom != "" { // cert-manager puts it in
 		i.CABundle = nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -21,13 +22,12 @@ var (
 
 // The names that the base has, and what an overlay for namespaces that opt in adds.
 const (
-	namespace  = "holdfast-system"
-	service    = "holdfast"
-	nameLabel  = "app.kubernetes.io/name"
-	partLabel  = "app.kubernetes.io/part-of"
-	product    = "holdfast"
-	modeLabel  = "holdfast.dev/mode"
-	injectFrom = "cert-manager.io/inject-ca-from"
+	namespace = "holdfast-system"
+	service   = "holdfast"
+	nameLabel = "app.kubernetes.io/name"
+	partLabel = "app.kubernetes.io/part-of"
+	product   = "holdfast"
+	modeLabel = "holdfast.dev/mode"
 )
 
 // Installation is where the webhooks lead, and what differs from one installation to the next. The zero value is the base in
@@ -90,7 +90,7 @@ func (i *Installation) describe(o *metav1.ObjectMeta) {
 	o.Name = prefix + o.Name + suffix
 	o.Labels = map[string]string{nameLabel: product, partLabel: product}
 	if i.InjectFrom != "" {
-		o.Annotations = map[string]string{injectFrom: i.InjectFrom}
+		o.Annotations = map[string]string{certmanager.WantInjectAnnotation: i.InjectFrom}
 	}
 }
 
