@@ -89,7 +89,7 @@ func (c *Cluster) DeleteObjects(ctx context.Context, objects []*unstructured.Uns
 		if err != nil {
 			return fmt.Errorf("delete %s: %w", describe(object), err)
 		}
-		if err := waitFor(ctx, "the end of "+describe(object), c.processes, func(ctx context.Context) error {
+		if err := WaitFor(ctx, "the end of "+describe(object), c.processes, func(ctx context.Context) error {
 			_, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{})
 			if err == nil {
 				return errors.New("still there")
@@ -139,7 +139,7 @@ func (c *Cluster) resourceOf(ctx context.Context, object *unstructured.Unstructu
 	defer cancel()
 	kind := object.GroupVersionKind()
 	var mapping *meta.RESTMapping
-	if err := waitFor(ctx, "kind "+kind.Kind, c.processes, func(context.Context) (err error) {
+	if err := WaitFor(ctx, "kind "+kind.Kind, c.processes, func(context.Context) (err error) {
 		if mapping, err = c.applier.mapper.RESTMapping(kind.GroupKind(), kind.Version); meta.IsNoMatchError(err) {
 			c.applier.mapper.Reset()
 		}

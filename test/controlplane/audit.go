@@ -101,7 +101,7 @@ func (c *Cluster) AuditEvents(q AuditQuery) ([]AuditEvent, error) {
 // WaitAuditEvent waits for an event that q selects and returns the newest one.
 func (c *Cluster) WaitAuditEvent(ctx context.Context, q AuditQuery) (AuditEvent, error) {
 	var newest AuditEvent
-	err := waitFor(ctx, "an audit event", c.processes, func(context.Context) error {
+	err := WaitFor(ctx, "an audit event", c.processes, func(context.Context) error {
 		events, err := c.AuditEvents(q)
 		if err != nil {
 			return err

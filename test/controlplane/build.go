@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ const (
 	modulePath = "holdfast.dev/holdfast"
 	// assetsVariable names a folder with etcd, kube-apiserver and kubectl, as setup-envtest makes it.
 	assetsVariable = "KUBEBUILDER_ASSETS"
+	// certManagerModule is what the nested module certmanager requires.
+	certManagerModule = "github.com/cert-manager/cert-manager"
 	// progressInterval is how often a long build says that it is alive.
 	progressInterval = 30 * time.Second
 )
@@ -33,8 +36,13 @@ type Binaries struct {
 	Kubectl           string
 	PilotDiscovery    string
 	PilotAgent        string
-	// RenderIstio prints Istio's own charts: test/modules/istio/cmd/render.
-	RenderIstio string
+	// Render prints Istio's own charts, or one in a folder: test/modules/istio/cmd/render.
+	Render string
+	// CertManager and CAInjector are cert-manager's: test/modules/certmanager/cmd.
+	CertManager string
+	CAInjector  string
+	// CertManagerSource is the folder with cert-manager's chart and CustomResourceDefinitions.
+	CertManagerSource string
 }
 
 // Build builds what has not been built yet and returns the paths. What it builds is kept in the user's cache folder, under the
@@ -75,11 +83,35 @@ func Build(ctx context.Context, log io.Writer) (Binaries, error) {
 	if err := build.module(ctx, filepath.Join(modules, "kubernetes"), "k8s.io/kubernetes", kubernetes); err != nil {
 		return b, err
 	}
-	return b, build.module(ctx, filepath.Join(modules, "istio"), "istio.io/istio", []program{
+	if err := build.module(ctx, filepath.Join(modules, "istio"), "istio.io/istio", []program{
 		{name: "pilot-discovery", pkg: "istio.io/istio/pilot/cmd/pilot-discovery", path: &b.PilotDiscovery},
 		{name: "pilot-agent", pkg: "istio.io/istio/pilot/cmd/pilot-agent", path: &b.PilotAgent},
-		{name: "render", pkg: "./cmd/render", path: &b.RenderIstio},
-	})
+		{name: "render", pkg: "./cmd/render", path: &b.Render},
+	}); err != nil {
+		return b, err
+	}
+	certManager := filepath.Join(modules, "certmanager")
+	if err := build.module(ctx, certManager, certManagerModule, []program{
+		{name: "controller", pkg: "./cmd/controller", path: &b.CertManager},
+		{name: "cainjector", pkg: "./cmd/cainjector", path: &b.CAInjector},
+	}); err != nil {
+		return b, err
+	}
+	b.CertManagerSource, err = moduleSource(ctx, certManager, certManagerModule)
+	return b, err
+}
+
+// moduleSource returns the folder of a module that the nested module in dir requires; it is downloaded where it is not there.
+func moduleSource(ctx context.Context, dir, module string) (string, error) {
+	out, err := goOutput(ctx, dir, "mod", "download", "-json", module)
+	if err != nil {
+		return "", err
+	}
+	var answer struct{ Dir string }
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return "", fmt.Errorf("find the source of %s: %w", module, err)
+	}
+	return answer.Dir, nil
 }
 
 // program is one binary of a nested module; path is where its place is noted.

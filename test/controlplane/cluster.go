@@ -146,7 +146,7 @@ func (c *Cluster) run(ctx context.Context, l layout, apiServerFlags []string) er
 	if err := c.start(c.binaries.APIServer, apiServerName, append(l.apiServerFlags(), apiServerFlags...)); err != nil {
 		return err
 	}
-	if err := waitFor(ctx, apiServerName, c.processes, func(ctx context.Context) error {
+	if err := WaitFor(ctx, apiServerName, c.processes, func(ctx context.Context) error {
 		return c.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	}); err != nil {
 		return err

@@ -82,7 +82,7 @@ func (s *suite) deployment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := waitFor(ctx, "a pod", s.cluster.processes, func(ctx context.Context) error {
+	if err := WaitFor(ctx, "a pod", s.cluster.processes, func(ctx context.Context) error {
 		pods, err := s.client.CoreV1().Pods("shop").List(ctx, metav1.ListOptions{LabelSelector: "app=web"})
 		if err == nil && len(pods.Items) != 1 {
 			err = errors.New("not one pod")

@@ -51,10 +51,10 @@ func (c *Cluster) renderIstio(ctx context.Context, o IstioOptions, loopbackPort 
 
 func (c *Cluster) runRender(ctx context.Context, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, c.binaries.RenderIstio, args...)
+	cmd := exec.CommandContext(ctx, c.binaries.Render, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("render Istio's chart: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, fmt.Errorf("render a chart: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return stdout.Bytes(), nil
 }

@@ -167,7 +167,7 @@ func (i *Istiod) Uninstall(ctx context.Context) error {
 	if err := i.cluster.DeleteObjects(ctx, slices.DeleteFunc(slices.Clone(i.objects), isOther)); err != nil {
 		return fmt.Errorf("uninstall %s: %w", i.options.name(), err)
 	}
-	if err := waitFor(ctx, "the end of injection", i.cluster.processes, func(ctx context.Context) error {
+	if err := WaitFor(ctx, "the end of injection", i.cluster.processes, func(ctx context.Context) error {
 		if pod, err := i.probe(ctx); err != nil {
 			return err
 		} else if injected(pod) {
@@ -240,7 +240,7 @@ func (i *Istiod) waitInjecting(ctx context.Context) error {
 	if i.process == nil {
 		processes = c.processes
 	}
-	if err := waitFor(ctx, "the CA bundle of "+i.WebhookName(), processes, func(ctx context.Context) error {
+	if err := WaitFor(ctx, "the CA bundle of "+i.WebhookName(), processes, func(ctx context.Context) error {
 		webhooks, err := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, i.WebhookName(), metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -253,7 +253,7 @@ func (i *Istiod) waitInjecting(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return waitFor(ctx, "an injected pod", processes, func(ctx context.Context) error {
+	return WaitFor(ctx, "an injected pod", processes, func(ctx context.Context) error {
 		if pod, err := i.probe(ctx); err != nil {
 			return err
 		} else if !injected(pod) {

@@ -3,7 +3,6 @@ package controlplane
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -21,11 +20,7 @@ const (
 
 // startPods has the node run the Deployment as the chart renders it.
 func (i *Istiod) startPods(ctx context.Context, deployment *unstructured.Unstructured) error {
-	containers, _, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
-	if err != nil || len(containers) != 1 {
-		return errors.Join(errors.New("istiod's Deployment has not one container"), err)
-	}
-	image, _, err := unstructured.NestedString(containers[0].(map[string]any), "image")
+	image, err := onlyImage(deployment)
 	if err != nil {
 		return err
 	}
@@ -72,7 +67,7 @@ func (i *Istiod) stopPods() {
 	if _, err := deployments.Patch(ctx, i.options.name(), types.MergePatchType, none, metav1.PatchOptions{}); err != nil {
 		return
 	}
-	_ = waitFor(ctx, "the end of "+i.options.name(), i.cluster.processes, func(ctx context.Context) error {
+	_ = WaitFor(ctx, "the end of "+i.options.name(), i.cluster.processes, func(ctx context.Context) error {
 		pods, err := i.pods(ctx)
 		if err == nil && len(pods) > 0 {
 			err = fmt.Errorf("%d pods are there", len(pods))

@@ -26,7 +26,7 @@ func (c *Cluster) CreateNamespace(ctx context.Context, name string, labels map[s
 }
 
 func (c *Cluster) waitServiceAccount(ctx context.Context, namespace string) error {
-	return waitFor(ctx, "the default ServiceAccount of namespace "+namespace, c.processes, func(ctx context.Context) error {
+	return WaitFor(ctx, "the default ServiceAccount of namespace "+namespace, c.processes, func(ctx context.Context) error {
 		_, err := c.client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})

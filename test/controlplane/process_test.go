@@ -56,7 +56,7 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := waitFor(t.Context(), "the child", []*Process{p}, func(context.Context) error {
+	if err := WaitFor(t.Context(), "the child", []*Process{p}, func(context.Context) error {
 		if len(p.logTail()) == 0 {
 			return errors.New("not started")
 		}
@@ -73,7 +73,7 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	if p.Err() == nil {
 		t.Error("after Stop: got nil, want an error")
 	}
-	if err := waitFor(t.Context(), "the child's end", nil, func(ctx context.Context) error {
+	if err := WaitFor(t.Context(), "the child's end", nil, func(ctx context.Context) error {
 		return exec.CommandContext(ctx, "sh", "-c", "! kill -0 "+child).Run()
 	}); err != nil {
 		t.Error(err)

@@ -10,9 +10,9 @@ import (
 // pollInterval is short: what is polled is on this machine.
 const pollInterval = 100 * time.Millisecond
 
-// waitFor calls ready until it returns nil. It gives up when the context ends or one of the processes does, and then returns
+// WaitFor calls ready until it returns nil. It gives up when the context ends or one of the processes does, and then returns
 // what was being waited for together with the last answer.
-func waitFor(ctx context.Context, what string, processes []*Process, ready func(context.Context) error) error {
+func WaitFor(ctx context.Context, what string, processes []*Process, ready func(context.Context) error) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {

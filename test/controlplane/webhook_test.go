@@ -123,7 +123,7 @@ func (s *suite) webhookInHost(t *testing.T, host *Host) {
 		t.Fatal(err)
 	}
 
-	if err := waitFor(ctx, "the webhook's answer", s.cluster.processes, func(ctx context.Context) error {
+	if err := WaitFor(ctx, "the webhook's answer", s.cluster.processes, func(ctx context.Context) error {
 		if _, err := s.client.CoreV1().Pods("shop").Create(ctx, plainPod(), metav1.CreateOptions{}); !strings.Contains(err.Error(), "not today") {
 			return err
 		}
@@ -144,7 +144,7 @@ func (s *suite) webhookInHost(t *testing.T, host *Host) {
 // twoSlices waits for the endpointslice controller's own slice and checks that it left ours alone.
 func (s *suite) twoSlices(ctx context.Context, t *testing.T) {
 	t.Helper()
-	if err := waitFor(ctx, "two EndpointSlices", s.cluster.processes, func(ctx context.Context) error {
+	if err := WaitFor(ctx, "two EndpointSlices", s.cluster.processes, func(ctx context.Context) error {
 		list, err := s.client.DiscoveryV1().EndpointSlices("shop").List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=hook"})
 		if err == nil && len(list.Items) != 2 {
 			err = errors.New("not two slices")

@@ -185,36 +185,10 @@ func (n *neighbour) command(t *testing.T) {
 // stale registers a copy of istiod's configuration, for revision stale, with a change.
 func (n *neighbour) stale(t *testing.T, change func(*admissionregistrationv1.MutatingWebhook)) {
 	t.Helper()
-	configurations := n.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	c, err := configurations.Get(t.Context(), n.istiod.WebhookName(), metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: c.Name + "-stale", Labels: map[string]string{"istio.io/rev": "stale"}},
-	}
-	for i := range c.Webhooks {
-		w := c.Webhooks[i].DeepCopy()
-		// Entries of revisions alone have this name; the API server counts by names.
-		if !strings.HasPrefix(w.Name, "rev.") {
-			continue
-		}
-		w.Name = "stale-" + w.Name
-		for _, s := range []*metav1.LabelSelector{w.NamespaceSelector, w.ObjectSelector} {
-			for k := range s.MatchExpressions {
-				if s.MatchExpressions[k].Key == "istio.io/rev" && len(s.MatchExpressions[k].Values) > 0 {
-					s.MatchExpressions[k].Values = []string{"stale"}
-				}
-			}
-		}
-		change(w)
-		copied.Webhooks = append(copied.Webhooks, *w)
-	}
-	if _, err := configurations.Create(t.Context(), copied, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	remove, err := n.istiod.RegisterStale(t.Context(), change)
+	check(t, err)
 	t.Cleanup(func() {
-		if err := configurations.Delete(context.WithoutCancel(t.Context()), copied.Name, metav1.DeleteOptions{}); err != nil {
+		if err := remove(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})

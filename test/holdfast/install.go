@@ -37,6 +37,8 @@ type Options struct {
 	Overlay string // of manifests/overlays: cluster-wide or opt-in
 	// Namespace and Prefix are a kustomize user's namespace and namePrefix; as shipped when empty.
 	Namespace, Prefix string
+	// Components are those of the manifests that are put on top.
+	Components []string
 	// Config is the configuration file; as shipped when empty.
 	Config string
 	Args   []string // more arguments for serve
@@ -90,21 +92,27 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
-// Render renders an overlay as `kustomize build` does, in a namespace and with a name prefix where they are given.
-func Render(overlay, namespace, prefix string) ([]*unstructured.Unstructured, error) {
+// Render renders an overlay as `kustomize build` does, in a namespace and with a name prefix where they are given, and with
+// components of the manifests on top.
+func Render(overlay, namespace, prefix string, components ...string) ([]*unstructured.Unstructured, error) {
 	fs := filesys.MakeFsOnDisk()
-	path := filepath.Join(root(), "manifests", "overlays", overlay)
-	if namespace != "" || prefix != "" {
+	manifests := filepath.Join(root(), "manifests")
+	path := filepath.Join(manifests, "overlays", overlay)
+	if namespace != "" || prefix != "" || len(components) > 0 {
 		dir, err := os.MkdirTemp("", "holdfast-overlay-")
 		if err != nil {
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
-		relative, err := filepath.Rel(dir, path)
+		relative, err := filepath.Rel(dir, manifests)
 		if err != nil {
 			return nil, err
 		}
-		k, err := yaml.Marshal(types.Kustomization{Resources: []string{relative}, Namespace: namespace, NamePrefix: prefix})
+		on := types.Kustomization{Resources: []string{filepath.Join(relative, "overlays", overlay)}, Namespace: namespace, NamePrefix: prefix}
+		for _, component := range components {
+			on.Components = append(on.Components, filepath.Join(relative, "components", component))
+		}
+		k, err := yaml.Marshal(on)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +147,7 @@ func Install(ctx context.Context, c *controlplane.Cluster, o Options) (_ *Instal
 	if i.dir, err = os.MkdirTemp("", "holdfast-"); err != nil {
 		return nil, err
 	}
-	if i.objects, err = Render(o.Overlay, o.Namespace, o.Prefix); err != nil {
+	if i.objects, err = Render(o.Overlay, o.Namespace, o.Prefix, o.Components...); err != nil {
 		return nil, err
 	}
 	if o.Edit != nil {

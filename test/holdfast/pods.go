@@ -84,20 +84,39 @@ func (i *Installation) installPods(ctx context.Context, o Options) error {
 }
 
 // ready waits until all that the Deployment wants are there and ready.
-func (p *pods) ready(ctx context.Context, i *Installation) error {
-	var answer error
-	if err := i.until(ctx, "the Deployment to be available", func() bool {
-		d, err := p.client.AppsV1().Deployments(p.namespace).Get(ctx, p.deployment, metav1.GetOptions{})
-		if answer = err; err != nil {
-			return false
+func (p *pods) ready(ctx context.Context) error {
+	return controlplane.WaitFor(ctx, "the Deployment to be available", nil, func(ctx context.Context) error {
+		_, err := p.available(ctx)
+		return err
+	})
+}
+
+// rolledOut waits until, besides, those that it no longer wants are gone.
+func (p *pods) rolledOut(ctx context.Context) error {
+	return controlplane.WaitFor(ctx, "the Deployment to be rolled out", nil, func(ctx context.Context) error {
+		want, err := p.available(ctx)
+		if err != nil {
+			return err
 		}
-		want := *d.Spec.Replicas
-		answer = fmt.Errorf("%d of %d replicas are available", d.Status.AvailableReplicas, want)
-		return d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas == want && d.Status.AvailableReplicas == want && d.Status.Replicas == want
-	}); err != nil {
-		return errors.Join(err, answer)
+		all, err := p.list(ctx)
+		if err == nil && len(all) != want {
+			err = fmt.Errorf("%d pods are there, %d wanted", len(all), want)
+		}
+		return err
+	})
+}
+
+// available is how many replicas the Deployment wants: an error unless it has as many, all of its present template and available.
+func (p *pods) available(ctx context.Context) (int, error) {
+	d, err := p.client.AppsV1().Deployments(p.namespace).Get(ctx, p.deployment, metav1.GetOptions{})
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	want := *d.Spec.Replicas
+	if d.Status.ObservedGeneration != d.Generation || d.Status.UpdatedReplicas != want || d.Status.AvailableReplicas != want || d.Status.Replicas != want {
+		return 0, fmt.Errorf("%d replicas are wanted; generation %d, %+v", want, d.Generation, d.Status)
+	}
+	return int(want), nil
 }
 
 func (p *pods) list(ctx context.Context) ([]corev1.Pod, error) {
@@ -155,21 +174,15 @@ func (p *pods) end() {
 	if _, err := p.client.AppsV1().Deployments(p.namespace).Patch(ctx, p.deployment, types.MergePatchType, none, metav1.PatchOptions{}); err != nil {
 		return
 	}
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	now := int64(0)
-	for {
+	_ = controlplane.WaitFor(ctx, "the end of the pods", nil, func(ctx context.Context) error {
 		all, err := p.list(ctx)
-		if err == nil && len(all) == 0 {
-			return
+		if err == nil && len(all) > 0 {
+			err = fmt.Errorf("%d pods are there", len(all))
 		}
 		for k := range all { // nobody waits for their last answers
 			_ = p.client.CoreV1().Pods(p.namespace).Delete(ctx, all[k].Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+		return err
+	})
 }

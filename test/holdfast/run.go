@@ -130,12 +130,12 @@ func (i *Installation) called(ctx context.Context) error {
 		return err
 	}
 	n := 0
-	return i.until(ctx, "the API server to call both webhooks", func() bool {
+	return i.until(ctx, "the API server to call both webhooks", func(ctx context.Context) error {
 		n++
 		name := "probe-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-" + strconv.Itoa(n)
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
 		if _, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
-			return false
+			return err
 		}
 		event, err := i.cluster.WaitAuditEvent(ctx, controlplane.AuditQuery{Verb: "create", Resource: "pods", Namespace: namespace, Name: name})
 		mutated, validated, failed := false, false, false
@@ -145,74 +145,63 @@ func (i *Installation) called(ctx context.Context) error {
 			mutated = mutated || strings.HasPrefix(key, "mutation.webhook.admission.k8s.io/") && strings.Contains(value, "mutate.holdfast.dev")
 			validated = validated || strings.Contains(key, "validate.holdfast.dev/")
 		}
-		return err == nil && mutated && validated && !failed
+		if err == nil && (!mutated || !validated || failed) {
+			err = fmt.Errorf("mutated %t, validated %t, failed open %t", mutated, validated, failed)
+		}
+		return err
 	})
 }
 
 // ready waits until the server says that it is.
 func (i *Installation) ready(ctx context.Context) error {
 	if i.pods != nil {
-		return i.pods.ready(ctx, i)
+		return i.pods.ready(ctx)
 	}
-	var unready error
-	err := i.until(ctx, "the server to be ready", func() bool {
-		unready = get(ctx, "http://"+i.local.health+"/readyz?verbose")
-		return unready == nil
+	return i.until(ctx, "the server to be ready", func(ctx context.Context) error {
+		_, err := get(ctx, "http://"+i.local.health+"/readyz?verbose")
+		return err
 	})
-	if err != nil {
-		return errors.Join(err, unready)
-	}
-	return nil
 }
 
-func (i *Installation) until(ctx context.Context, what string, ok func() bool) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	var ended <-chan struct{} // never, where a node restarts what ends
+// RolledOut waits until the pods of the Deployment are those that it wants, and no others; where the server is not run as pods,
+// until it is ready.
+func (i *Installation) RolledOut(ctx context.Context) error {
+	if i.pods != nil {
+		return i.pods.rolledOut(ctx)
+	}
+	return i.ready(ctx)
+}
+
+// until gives up when the server ends; where it is run as pods, the node restarts it.
+func (i *Installation) until(ctx context.Context, what string, ok func(context.Context) error) error {
+	var processes []*controlplane.Process
 	if i.process != nil {
-		ended = i.process.Done()
+		processes = append(processes, i.process)
 	}
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
-		case <-ended:
-			return fmt.Errorf("wait for %s: %w", what, i.process.Err())
-		case <-tick.C:
-		}
-	}
-	return nil
+	return controlplane.WaitFor(ctx, what, processes, ok)
 }
 
-func get(ctx context.Context, url string) error {
+// get returns a page of the server; any status but 200 is an error.
+func get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
-		return fmt.Errorf("%s: %s: %s", url, response.Status, body)
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", url, response.Status, body)
 	}
-	return nil
+	return body, err
 }
 
 // Metrics returns the server's metrics page: that of one replica, where there are several.
 func (i *Installation) Metrics(ctx context.Context) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, i.Server()+"/metrics", http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	page, err := io.ReadAll(response.Body)
+	page, err := get(ctx, i.Server()+"/metrics")
 	return string(page), err
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func (s *suite) provoke(t *testing.T, f fault) {
 		if want == nil {
 			want = f.causes
 		}
-		s.serverSays(t, want)
+		s.serverSays(t, want...)
 	}
 	switch {
 	case *hand != "":
@@ -91,14 +92,14 @@ func (s *suite) provoke(t *testing.T, f fault) {
 	}
 }
 
-// serverSays waits until the server's own report has these causes.
-func (s *suite) serverSays(t *testing.T, want []string) {
+// serverSays waits until the server's own report has these causes, and returns it.
+func (s *suite) serverSays(t *testing.T, want ...string) *diagnose.Report {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		r, err := s.asked(t)
-		if err == nil && equal(causes(r), want) {
-			return
+		if err == nil && slices.Equal(causes(r), want) {
+			return r
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("/diagnosis: got %v (%v), want %v", causes(r), err, want)
@@ -129,20 +130,22 @@ func (s *suite) asked(t *testing.T) (*diagnose.Report, error) {
 	return r, err
 }
 
-func equal(a, b []string) bool { return strings.Join(a, "\n") == strings.Join(b, "\n") }
-
 // mend puts back what was installed, whoever has repaired what.
 func (s *suite) mend(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	if err := s.certify(ctx, s.ca, host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
+	if err := s.restore(ctx); err != nil {
 		t.Error(err)
 	}
 	if err := s.cluster.ApplyObjects(ctx, s.installation.Objects()); err != nil {
 		t.Error(err)
 	}
 	// Servers that make their own certificate write their CA into the configurations as long as they run.
-	s.rolledOut(ctx, t)
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.installation.RolledOut(waiting); err != nil {
+		t.Error(err)
+	}
 	// What a repair has made its own would stay beside what was installed.
 	for _, err := range []error{
 		s.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(ctx, ourMutating, metav1.DeleteOptions{}),
@@ -154,27 +157,6 @@ func (s *suite) mend(t *testing.T) {
 	}
 	if err := s.cluster.ApplyObjects(ctx, s.installation.Objects()); err != nil {
 		t.Error(err)
-	}
-}
-
-// rolledOut waits until the pods of the Deployment are those that it wants, and no others.
-func (s *suite) rolledOut(ctx context.Context, t *testing.T) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		d, err := s.client.AppsV1().Deployments(ns).Get(ctx, "holdfast", metav1.GetOptions{})
-		if err == nil && d.Status.ObservedGeneration == d.Generation && d.Status.Replicas == *d.Spec.Replicas && d.Status.AvailableReplicas == *d.Spec.Replicas &&
-			d.Status.UpdatedReplicas == *d.Spec.Replicas {
-			pods, err := s.client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=holdfast"})
-			if err == nil && len(pods.Items) == int(*d.Spec.Replicas) {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("the Deployment is not rolled out: %v %+v", err, d.Status)
-			return
-		}
-		time.Sleep(200 * time.Millisecond)
 	}
 }
 

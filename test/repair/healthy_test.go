@@ -20,9 +20,7 @@ func TestHealthy(t *testing.T) {
 		t.Fatalf("kubectl exec: %v\n%s", err, out)
 	}
 	reports["in a pod"] = decode(t, out)
-	if reports["/diagnosis"], err = s.asked(t); err != nil {
-		t.Fatal(err)
-	}
+	reports["/diagnosis"] = s.serverSays(t) // once it has forgotten what the test before has done to istiod
 	for who, r := range reports {
 		passed := 0
 		for i := range r.Probes {

@@ -94,33 +94,10 @@ func injectorFaults() []fault {
 // stale registers a copy of istiod's configuration, for revision stale, with a change.
 func (s *suite) stale(t *testing.T, change func(*admissionregistrationv1.MutatingWebhook)) {
 	t.Helper()
-	configurations := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	c, err := configurations.Get(t.Context(), istioMutating, metav1.GetOptions{})
-	check(t, err)
-	copied := &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: stale, Labels: map[string]string{"app": "sidecar-injector", "istio.io/rev": "stale"}},
-	}
-	for i := range c.Webhooks {
-		w := c.Webhooks[i].DeepCopy()
-		// Entries of revisions alone have this name; the API server counts by names.
-		if !strings.HasPrefix(w.Name, "rev.") {
-			continue
-		}
-		w.Name = "stale-" + w.Name
-		for _, selector := range []*metav1.LabelSelector{w.NamespaceSelector, w.ObjectSelector} {
-			for k := range selector.MatchExpressions {
-				if selector.MatchExpressions[k].Key == "istio.io/rev" && len(selector.MatchExpressions[k].Values) > 0 {
-					selector.MatchExpressions[k].Values = []string{"stale"}
-				}
-			}
-		}
-		change(w)
-		copied.Webhooks = append(copied.Webhooks, *w)
-	}
-	_, err = configurations.Create(t.Context(), copied, metav1.CreateOptions{})
+	remove, err := s.istiod.RegisterStale(t.Context(), change)
 	check(t, err)
 	t.Cleanup(func() {
-		if err := configurations.Delete(context.WithoutCancel(t.Context()), stale, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := remove(context.WithoutCancel(t.Context())); err != nil && !apierrors.IsNotFound(err) {
 			t.Error(err)
 		}
 	})

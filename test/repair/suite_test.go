@@ -50,6 +50,8 @@ type suite struct {
 	ca           *authority.Authority
 	programs     string // a folder with kubectl and holdfast
 	handed       int    // faults that somebody was given to repair by hand
+	// restore puts back where the certificate comes from.
+	restore func(context.Context) error
 }
 
 var shared *suite
@@ -85,18 +87,26 @@ func start(ctx context.Context, base *suites.Suite) (err error) {
 	if s.ca, err = authority.New("our CA"); err != nil {
 		return err
 	}
-	if err := s.certify(ctx, s.ca, host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)); err != nil {
+	s.restore = func(ctx context.Context) error {
+		return s.certify(ctx, s.ca, host, time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0))
+	}
+	if err := s.restore(ctx); err != nil {
 		return err
 	}
-	s.installation, err = holdfast.Install(ctx, s.cluster, holdfast.Options{
-		Binary: s.binary, Overlay: "cluster-wide", Node: s.node, Replicas: 2, Args: []string{"--shutdown-delay=1s", "--cert-dir=" + certDir}, Edit: s.edit,
+	base.Cleanup(func() {
+		if s.installation != nil {
+			s.installation.Stop()
+		}
 	})
-	if err != nil {
-		return err
-	}
-	base.Cleanup(s.installation.Stop)
 	shared = s
-	return nil
+	return s.install(ctx, holdfast.Options{Args: []string{"--cert-dir=" + certDir}, Edit: s.edit})
+}
+
+// install installs Holdfast as all tests have it, with what the options say of its certificate.
+func (s *suite) install(ctx context.Context, o holdfast.Options) (err error) {
+	o.Binary, o.Overlay, o.Node, o.Replicas, o.Args = s.binary, "cluster-wide", s.node, 2, append(o.Args, "--shutdown-delay=1s")
+	s.installation, err = holdfast.Install(ctx, s.cluster, o)
+	return err
 }
 
 // edit gives the installation a certificate of the user's own, in a Secret: what Holdfast makes itself it also mends itself.

@@ -1,9 +1,11 @@
-// Command render prints the objects of Istio's own charts, in the version this module pins, as YAML documents:
+// Command render prints the objects of Istio's own charts, in the version this module pins, or of a chart in a folder, as YAML
+// documents:
 //
 //	render --release istiod --namespace istio-system --values values.yaml
 //	render --crds
+//	render --chart FOLDER --release NAME --namespace NAMESPACE
 //
-// It renders as helm template does, without a cluster. The charts are embedded, so the binary needs no folder beside it.
+// It renders as helm template does, without a cluster. Istio's charts are embedded, so the binary needs no folder beside it.
 package main
 
 import (
@@ -40,6 +42,7 @@ func main() {
 func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("render", flag.ContinueOnError)
 	crds := flags.Bool("crds", false, "print the CustomResourceDefinitions instead of the istio-discovery chart")
+	folder := flags.String("chart", "", "folder of a chart to print instead of the istio-discovery chart")
 	release := flags.String("release", "istiod", "name of the Helm release")
 	namespace := flags.String("namespace", "istio-system", "namespace of the Helm release")
 	values := flags.String("values", "", "file with values; the chart's defaults alone when empty")
@@ -51,7 +54,14 @@ func run(args []string, out io.Writer) error {
 		return printCRDs(out)
 	}
 	options := common.ReleaseOptions{Name: *release, Namespace: *namespace, Revision: 1, IsInstall: true}
-	return printChart(out, options, *values, *kubeVersion)
+	files, err := chartFiles(manifests.FS, discoveryChart)
+	if *folder != "" {
+		files, err = chartFiles(os.DirFS(*folder), ".")
+	}
+	if err != nil {
+		return fmt.Errorf("read the chart: %w", err)
+	}
+	return printChart(out, files, options, *values, *kubeVersion)
 }
 
 func printCRDs(out io.Writer) error {
@@ -64,14 +74,10 @@ func printCRDs(out io.Writer) error {
 }
 
 // printChart prints the templates in the order of their file names, each under a comment that names it.
-func printChart(out io.Writer, options common.ReleaseOptions, valuesFile, kubeVersion string) error {
-	files, err := chartFiles(manifests.FS, discoveryChart)
-	if err != nil {
-		return fmt.Errorf("read chart %s: %w", discoveryChart, err)
-	}
+func printChart(out io.Writer, files []*archive.BufferedFile, options common.ReleaseOptions, valuesFile, kubeVersion string) error {
 	chart, err := loader.LoadFiles(files)
 	if err != nil {
-		return fmt.Errorf("load chart %s: %w", discoveryChart, err)
+		return fmt.Errorf("load the chart: %w", err)
 	}
 
 	values := common.Values{}
@@ -93,7 +99,7 @@ func printChart(out io.Writer, options common.ReleaseOptions, valuesFile, kubeVe
 	}
 	rendered, err := engine.Render(chart, merged)
 	if err != nil {
-		return fmt.Errorf("render chart %s: %w", discoveryChart, err)
+		return fmt.Errorf("render chart %s: %w", chart.Name(), err)
 	}
 
 	names := make([]string, 0, len(rendered))
