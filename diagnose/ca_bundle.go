@@ -166,16 +166,19 @@ func (s *Subject) spreadCA(ctx context.Context, good, bad []*Entry, chain []*x50
 	}
 	o := s.origin(ctx)
 	keeper := s.owned(bad[0].object())
-	if from != "" {
+	first := ""
+	if injector := s.idle(ctx, injecting); from != "" && injector != nil {
+		first = steps("By itself cert-manager's cainjector would put it in, but "+injector.what()+".", injector.fix(), "If it cannot be had tonight, the CA can be put in by hand.")
+	} else if from != "" {
 		keeper = steps("If it is undone, or comes again, see why cert-manager's cainjector does not do it:",
 			"kubectl get pods -A -l "+nameLabel+"=cainjector", "kubectl logs -n cert-manager -l "+nameLabel+"=cainjector --tail=50", keeper)
 	}
 	if len(good) > 0 { // what is right there is right here
-		return steps("Put in what "+good[0].Name+" has:",
+		return steps(first, "Put in what "+good[0].Name+" has:",
 			fmt.Sprintf("ca=$(kubectl get %s -o jsonpath='{.webhooks[%d].clientConfig.caBundle}')", good[0].Where(), good[0].Index), putCA(bad), keeper)
 	}
 	if lead, command := s.caOf(o, chain); command != "" {
-		return steps(lead, command, putCA(bad), keeper)
+		return steps(first, lead, command, putCA(bad), keeper)
 	}
 	issuer := "whoever issued it"
 	if len(chain) > 0 {
@@ -186,7 +189,7 @@ func (s *Subject) spreadCA(ctx context.Context, good, bad []*Entry, chain []*x50
 	if itself != "" {
 		file = "If you have the CA at hand that issued it (" + issuer + ", as ca.crt), put that in instead:"
 	}
-	return steps(itself, file, "ca=$(base64 < ca.crt | tr -d '\\n')", putCA(bad), keeper)
+	return steps(first, itself, file, "ca=$(base64 < ca.crt | tr -d '\\n')", putCA(bad), keeper)
 }
 
 // putCA puts what the variable ca holds into entries.

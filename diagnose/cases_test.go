@@ -493,8 +493,17 @@ func (f *fixture) certified(t *testing.T, objects []*unstructured.Unstructured, 
 apiVersion: cert-manager.io/v1
 kind: Certificate
 metadata: {name: %[1]s, namespace: holdfast-system}
-spec: {secretName: %[1]s, dnsNames: [holdfast.holdfast-system.svc, holdfast.holdfast-system.svc.cluster.local]}
+spec: {secretName: %[1]s, dnsNames: [holdfast.holdfast-system.svc, holdfast.holdfast-system.svc.cluster.local], issuerRef: {name: holdfast-ca}}
 status: {conditions: [{type: Ready, status: "True", reason: Ready, message: Certificate is up to date and has not expired}]}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: holdfast-ca, namespace: holdfast-system}
+status: {conditions: [{type: Ready, status: "True", reason: KeyPairVerified, message: Signing CA verified}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: %[1]s, namespace: holdfast-system}
 `, f.Mounted))...)
 	}
 	return apply(t, objects, &c)
@@ -533,7 +542,9 @@ func (f *fixture) clients(t *testing.T, objects []*unstructured.Unstructured) (*
 		review.Status.Allowed = !slices.Contains(f.Denied, what)
 		return true, review, nil
 	})
-	kinds := map[schema.GroupVersionResource]string{{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}: "CertificateList"}
+	kinds := map[schema.GroupVersionResource]string{
+		certManagerKind("certificates"): "CertificateList", certManagerKind("certificaterequests"): "CertificateRequestList", certManagerKind("issuers"): "IssuerList",
+	}
 	return client, dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, others...)
 }
 

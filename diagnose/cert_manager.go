@@ -2,9 +2,11 @@ package diagnose
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +19,7 @@ func certManager() Probe {
 		Topic: report.Topic{
 			Code: "HF205", Name: "cert-manager", Severity: report.Error,
 			Title: "cert-manager has issued the certificate",
-			Why:   "The webhook configurations ask cert-manager for the CA of a Certificate that is not there, or that it could not issue. Then the Secret stays empty, pods that mount it do not start, and no CA is put into the configurations.",
+			Why:   "The webhook configurations ask cert-manager for the CA of a Certificate that is not there, that it could not issue, or that it no longer looks after. Then the Secret stays empty or is not renewed, pods that mount it do not start, and no CA is put into the configurations.",
 			Fix:   "The conditions of the Certificate, and of the CertificateRequest and Issuer that it names, say what is missing; without cert-manager Holdfast makes its own certificate, once --cert-dir and the annotation are gone.",
 		},
 		Needs: []string{apiServerCode},
@@ -36,29 +38,64 @@ func certManager() Probe {
 			c, err := s.certificate(ctx, namespace, name)
 			switch {
 			case apierrors.IsNotFound(err):
-				return s.stillGood(ctx, failed(s.withoutCertificate(ctx), "Certificate %s, which annotation %s names, is not there%s", from, injectFrom, s.runsCertManager(ctx)))
+				return s.stillGood(ctx, failed(s.withoutCertificate(ctx), "Certificate %s, which annotation %s names, is not there%s", from, injectFrom, s.unfound(ctx)))
 			case err != nil:
 				return cannot(err)
+			case readiness(c.Status.Conditions).Status != cmmeta.ConditionTrue:
+				return s.stillGood(ctx, s.unissued(ctx, c))
 			}
-			ready := readiness(c)
-			if ready.Status == cmmeta.ConditionTrue {
-				return passed("Certificate %s is ready", from)
-			}
-			o := s.origin(ctx)
-			again := kept(c.Labels, c.Annotations)
-			if ready.Message == "" {
-				silence := "cert-manager has said nothing about it yet" + s.runsCertManager(ctx)
-				return s.stillGood(ctx, failed(steps("See whether cert-manager runs:", "kubectl get deployments,pods -A -l "+nameLabel+"=cert-manager",
-					"If a Deployment of it is scaled to 0, scale it up. If its pods run, their log says why they do not look at it.",
-					s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again), "Certificate %s is not ready: %s", from, silence))
-			}
-			return s.stillGood(ctx, failed(steps("What is in its way is said here, last by the CertificateRequest and the Issuer:",
-				s.describe(c), "kubectl -n "+namespace+" get issuers -o wide", "kubectl get clusterissuers -o wide",
-				s.reissue(c, "If it hangs without a reason, have it issued again, which cert-manager does when its Secret is gone:"),
-				s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself), again),
-				"Certificate %s is not ready: %s", from, strings.TrimSpace(ready.Reason+" "+ready.Message)))
+			return s.issued(ctx, c)
 		},
 	}
+}
+
+// issued looks after a Certificate that is ready: its Secret may be gone, or whoever would renew it.
+func (s *Subject) issued(ctx context.Context, c *certmanager.Certificate) Result {
+	from := c.Namespace + "/" + c.Name
+	renewer, injector := s.idle(ctx, issuing), s.idle(ctx, injecting)
+	if s.absent(ctx, c.Namespace, c.Spec.SecretName) {
+		message := fmt.Sprintf("Certificate %s is ready, but Secret %s, which it is written to, is not there", from, c.Spec.SecretName)
+		fix := steps("It is made again by cert-manager within seconds. If it is not, the reason is here:", s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing)
+		if renewer != nil {
+			message += ", and " + renewer.what()
+			fix = steps(renewer.fix(), "It then makes the Secret again by itself.")
+		}
+		return warn(steps(fix, s.instead(ctx)), "%s", message).
+			meaning("Nothing is broken yet: servers that run go on with the certificate that they have read; new ones do not start.")
+	}
+	switch {
+	case renewer != nil:
+		return s.stillGood(ctx, warn(steps(renewer.fix(), s.instead(ctx)), "Certificate %s is ready, but nobody renews it: %s", from, renewer.what()))
+	case injector != nil:
+		return s.stillGood(ctx, warn(injector.fix(), "Certificate %s is ready, but nobody puts its CA into the configurations when it changes: %s", from, injector.what()))
+	}
+	return passed("Certificate %s is ready", from)
+}
+
+// unissued says why a Certificate is not ready, and what to do about it.
+func (s *Subject) unissued(ctx context.Context, c *certmanager.Certificate) Result {
+	from := c.Namespace + "/" + c.Name
+	again := kept(c.Labels, c.Annotations)
+	if renewer := s.idle(ctx, issuing); renewer != nil {
+		return failed(steps(renewer.fix(), "It then issues the certificate by itself.", s.instead(ctx), again), "Certificate %s is not ready: %s", from, renewer.what())
+	}
+	ready := readiness(c.Status.Conditions)
+	at, why := s.obstacle(ctx, c)
+	switch {
+	case why != "":
+		lead := "Once that is mended, cert-manager goes on by itself. What it says of all that takes part:"
+		if why == missing {
+			lead = "Apply again what has made it (manifests/components/cert-manager, where it is Holdfast's own); cert-manager then goes on by itself. What it says of all that takes part:"
+		}
+		return failed(steps(lead, s.look(c), s.reissue(c, "After a failure it waits, for an hour at first; have it try again at once:"), s.instead(ctx), again),
+			"Certificate %s is not ready: %s %s", from, at, why)
+	case ready.Message == "":
+		return failed(steps("See whether cert-manager runs, and what it says of the Certificate:", "kubectl get deployments,pods -A -l "+nameLabel+"="+issuing, s.look(c), s.instead(ctx), again),
+			"Certificate %s is not ready: cert-manager has said nothing about it yet%s", from, s.unfound(ctx))
+	}
+	return failed(steps("What is in its way is said here, last by the CertificateRequest and the Issuer:", s.look(c),
+		s.reissue(c, "If nothing is, have it issued again:"), s.instead(ctx), again),
+		"Certificate %s is not ready: %s", from, strings.TrimSpace(ready.Reason+" "+ready.Message))
 }
 
 // stillGood adds to an answer that the certificate which is served goes on being believed, if it is.
@@ -77,20 +114,12 @@ func (s *Subject) stillGood(ctx context.Context, r Result) Result {
 	return r.meaning("Nothing is broken yet: the certificate that is served is good until " + minute(chain[0].NotAfter) + ".")
 }
 
-// runsCertManager says so where cert-manager is not there, or stands still.
-func (s *Subject) runsCertManager(ctx context.Context) string {
+// absent tells that a Secret is not there; not that it may not be read.
+func (s *Subject) absent(ctx context.Context, namespace, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
-	all, err := s.Client.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: nameLabel + "=cert-manager"})
-	switch {
-	case err != nil:
-		return ""
-	case len(all.Items) == 0:
-		return ", and no Deployment of cert-manager is found"
-	case all.Items[0].Status.ReadyReplicas == 0:
-		return ", and Deployment " + all.Items[0].Namespace + "/" + all.Items[0].Name + " has no ready pod"
-	}
-	return ""
+	_, err := s.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	return apierrors.IsNotFound(err)
 }
 
 // withoutCertificate is what to do where cert-manager's Certificate is gone.
@@ -108,6 +137,11 @@ func (s *Subject) withoutCertificate(ctx context.Context) string {
 		return steps(itself, "Or apply the component of the manifests that has the Certificate: manifests/components/cert-manager.")
 	}
 	return steps("Have "+keeper.who+" write it again:", keeper.again, "If that is not possible: l"+strings.TrimPrefix(itself, "L"))
+}
+
+// instead is what to do where cert-manager is of no help.
+func (s *Subject) instead(ctx context.Context) string {
+	return s.makeItself(ctx, s.origin(ctx), "If cert-manager cannot be had tonight, l"+itself)
 }
 
 // dropAnnotation leaves the CA of the configurations to Holdfast, or to people.

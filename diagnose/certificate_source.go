@@ -96,11 +96,11 @@ func (s *Subject) anew(ctx context.Context, o *origin) string {
 	host := strings.Join(s.hosts(ctx), ", ")
 	if c := o.certificate; c != nil {
 		return steps(
-			s.reissue(c, "Have cert-manager issue it again, which it does when its Secret is gone (a copy stays in this directory, with the key in it):"),
+			s.renew(ctx, c, "Have cert-manager issue it again:"),
 			"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
 			"If none comes, the reason is here:",
-			s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
-			s.makeItself(ctx, o, "If cert-manager cannot be had tonight, l"+itself),
+			s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing,
+			s.instead(ctx),
 			cmp.Or(kept(c.Labels, c.Annotations), s.ownedBy(o)),
 		)
 	}
@@ -111,6 +111,14 @@ func (s *Subject) anew(ctx context.Context, o *origin) string {
 	return steps(itself, s.byHand(o, host), s.ownedBy(o))
 }
 
+// renew has cert-manager issue a certificate again: by itself, where it did not run.
+func (s *Subject) renew(ctx context.Context, c *certmanager.Certificate, why string) string {
+	if renewer := s.idle(ctx, issuing); renewer != nil {
+		return steps("By itself cert-manager would issue it again, but "+renewer.what()+".", renewer.fix())
+	}
+	return s.reissue(c, why)
+}
+
 // byHand puts a pair from files into the Secret; "" where it is not known.
 func (s *Subject) byHand(o *origin, host string) string {
 	if o.secret == "" {
@@ -119,20 +127,6 @@ func (s *Subject) byHand(o *origin, host string) string {
 	return steps("If you have a good pair at hand (tls.crt and tls.key, for "+host+"), put it into Secret "+o.secret+" instead; then ask again, for its CA has to be in the configurations:",
 		"crt=$(base64 < tls.crt | tr -d '\\n')", "key=$(base64 < tls.key | tr -d '\\n')",
 		`test -n "$crt" && test -n "$key" && `+s.kubectl()+" patch secret "+o.secret+` --type=merge -p '{"data":{"tls.crt":"'"$crt"'","tls.key":"'"$key"'"}}'`)
-}
-
-// reissue has cert-manager issue a certificate again, where its Secret is known.
-func (s *Subject) reissue(c *certmanager.Certificate, why string) string {
-	in, secret := "kubectl -n "+c.Namespace, c.Spec.SecretName
-	if secret == "" {
-		return ""
-	}
-	return steps(why, in+" get secret "+secret+" -o yaml > "+stamped(secret)+".yaml && "+in+" delete secret "+secret)
-}
-
-// describe prints why a certificate is as it is.
-func (s *Subject) describe(c *certmanager.Certificate) string {
-	return "kubectl -n " + c.Namespace + " describe certificate,certificaterequest"
 }
 
 // makeItself takes --cert-dir, and what is mounted there, from the Deployment. "" where it has none.

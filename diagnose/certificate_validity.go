@@ -150,7 +150,7 @@ func (s *Subject) misnamed(ctx context.Context, leaf *x509.Certificate, host str
 			fix = steps("Have cert-manager issue it for that name too:",
 				name+" --type=merge -p '"+encode(map[string]any{"spec": map[string]any{"dnsNames": append(asked, host)}})+"'",
 				"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
-				"If none comes, the reason is here:", s.describe(c), kept(c.Labels, c.Annotations))
+				"If none comes, the reason is here:", s.look(c), kept(c.Labels, c.Annotations))
 		}
 	}
 	from := ""
@@ -167,8 +167,8 @@ func (s *Subject) unrenewed(ctx context.Context) string {
 	}
 	o := s.origin(ctx)
 	if c := o.certificate; c != nil {
-		return steps("By now cert-manager should have renewed it; why it has not is here:", s.describe(c), "kubectl get pods -A -l "+nameLabel+"=cert-manager",
-			s.reissue(c, "If that tells nothing, have it issued again, which cert-manager does when its Secret is gone:"))
+		return steps("By now cert-manager should have renewed it; why it has not is here:", s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing,
+			s.reissue(c, "If that tells nothing, have it issued again:"))
 	}
 	return steps("It has time until the morning. Nobody in the cluster is known to renew "+o.where()+".",
 		s.makeItself(ctx, o, "Or now: l"+itself), s.byHand(o, strings.Join(s.hosts(ctx), ", ")), s.ownedBy(o))

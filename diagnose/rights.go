@@ -123,6 +123,8 @@ func (s *Subject) rights(ctx context.Context) []right {
 	add(own, "", "/metrics", "", "", "get")
 	if s.injectedFrom(ctx) != "" {
 		add(own, "cert-manager.io", "certificates", s.Own.Namespace, "", "get", "list")
+		add(own, "cert-manager.io", "certificaterequests", s.Own.Namespace, "", "list")
+		add(own, "cert-manager.io", "issuers", s.Own.Namespace, "", "get")
 	}
 	if kind, err := s.managedKind(ctx); err == nil && kind != nil {
 		add(ofManaged, kind.Group, kind.Resource, "", "", "list")
