@@ -22,8 +22,6 @@ const (
 	modulePath = "holdfast.dev/holdfast"
 	// assetsVariable names a folder with etcd, kube-apiserver and kubectl, as setup-envtest makes it.
 	assetsVariable = "KUBEBUILDER_ASSETS"
-	// certManagerModule is what the nested module certmanager requires.
-	certManagerModule = "github.com/cert-manager/cert-manager"
 	// progressInterval is how often a long build says that it is alive.
 	progressInterval = 30 * time.Second
 )
@@ -38,11 +36,6 @@ type Binaries struct {
 	PilotAgent        string
 	// Render prints Istio's own charts, or one in a folder: test/modules/istio/cmd/render.
 	Render string
-	// CertManager and CAInjector are cert-manager's: test/modules/certmanager/cmd.
-	CertManager string
-	CAInjector  string
-	// CertManagerSource is the folder with cert-manager's chart and CustomResourceDefinitions.
-	CertManagerSource string
 }
 
 // Build builds what has not been built yet and returns the paths. What it builds is kept in the user's cache folder, under the
@@ -50,19 +43,10 @@ type Binaries struct {
 // for it. KUBEBUILDER_ASSETS, when set, supplies etcd, kube-apiserver and kubectl. Progress lines go to log.
 func Build(ctx context.Context, log io.Writer) (Binaries, error) {
 	var b Binaries
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return b, fmt.Errorf("find a place for built programs: %w", err)
-	}
-	modules, err := modulesDir(ctx)
+	build, modules, err := newBuilder(ctx, log)
 	if err != nil {
 		return b, err
 	}
-	build := builder{cache: filepath.Join(cache, "holdfast"), log: log}
-	if build.toolchain, err = goOutput(ctx, "", "env", "GOVERSION", "GOOS", "GOARCH", "GOAMD64", "GOARM64"); err != nil {
-		return b, err
-	}
-
 	kubernetes := []program{
 		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", path: &b.ControllerManager},
 	}
@@ -83,22 +67,11 @@ func Build(ctx context.Context, log io.Writer) (Binaries, error) {
 	if err := build.module(ctx, filepath.Join(modules, "kubernetes"), "k8s.io/kubernetes", kubernetes); err != nil {
 		return b, err
 	}
-	if err := build.module(ctx, filepath.Join(modules, "istio"), "istio.io/istio", []program{
+	return b, build.module(ctx, filepath.Join(modules, "istio"), "istio.io/istio", []program{
 		{name: "pilot-discovery", pkg: "istio.io/istio/pilot/cmd/pilot-discovery", path: &b.PilotDiscovery},
 		{name: "pilot-agent", pkg: "istio.io/istio/pilot/cmd/pilot-agent", path: &b.PilotAgent},
 		{name: "render", pkg: "./cmd/render", path: &b.Render},
-	}); err != nil {
-		return b, err
-	}
-	certManager := filepath.Join(modules, "certmanager")
-	if err := build.module(ctx, certManager, certManagerModule, []program{
-		{name: "controller", pkg: "./cmd/controller", path: &b.CertManager},
-		{name: "cainjector", pkg: "./cmd/cainjector", path: &b.CAInjector},
-	}); err != nil {
-		return b, err
-	}
-	b.CertManagerSource, err = moduleSource(ctx, certManager, certManagerModule)
-	return b, err
+	})
 }
 
 // moduleSource returns the folder of a module that the nested module in dir requires; it is downloaded where it is not there.
@@ -124,6 +97,20 @@ type builder struct {
 	cache     string
 	toolchain string
 	log       io.Writer
+}
+
+// newBuilder returns it with the folder of the nested modules.
+func newBuilder(ctx context.Context, log io.Writer) (b builder, modules string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return b, "", fmt.Errorf("find a place for built programs: %w", err)
+	}
+	if modules, err = modulesDir(ctx); err != nil {
+		return b, "", err
+	}
+	b = builder{cache: filepath.Join(cache, "holdfast"), log: log}
+	b.toolchain, err = goOutput(ctx, "", "env", "GOVERSION", "GOOS", "GOARCH", "GOAMD64", "GOARM64")
+	return b, modules, err
 }
 
 // module builds the programs of the nested module in dir, whose version is that of the module main.

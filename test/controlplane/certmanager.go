@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,8 @@ import (
 const (
 	// CertManagerNamespace is where cert-manager is installed.
 	CertManagerNamespace = "cert-manager"
+	// certManagerModule is what the nested module certmanager requires.
+	certManagerModule = "github.com/cert-manager/cert-manager"
 	// certManagerTimeout bounds StartCertManager; it takes seconds.
 	certManagerTimeout = time.Minute
 	// certManagerUser is whom its images run as: hack/containers in its repository.
@@ -29,9 +32,34 @@ type CertManager struct {
 	objects []*unstructured.Unstructured
 }
 
+// CertManagerBinaries are the paths of cert-manager's programs.
+type CertManagerBinaries struct {
+	Controller string
+	CAInjector string
+	Source     string // the folder with its chart and its CustomResourceDefinitions
+}
+
+// BuildCertManager does for cert-manager what Build does for the control plane.
+func BuildCertManager(ctx context.Context, log io.Writer) (CertManagerBinaries, error) {
+	var b CertManagerBinaries
+	build, modules, err := newBuilder(ctx, log)
+	if err != nil {
+		return b, err
+	}
+	dir := filepath.Join(modules, "certmanager")
+	if err := build.module(ctx, dir, certManagerModule, []program{
+		{name: "controller", pkg: "./cmd/controller", path: &b.Controller},
+		{name: "cainjector", pkg: "./cmd/cainjector", path: &b.CAInjector},
+	}); err != nil {
+		return b, err
+	}
+	b.Source, err = moduleSource(ctx, dir, certManagerModule)
+	return b, err
+}
+
 // StartCertManager installs cert-manager's chart, has the node run it, and returns when its pods are ready. The context bounds the
 // start.
-func (c *Cluster) StartCertManager(ctx context.Context, node Node) (_ *CertManager, err error) {
+func (c *Cluster) StartCertManager(ctx context.Context, b CertManagerBinaries, node Node) (_ *CertManager, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, certManagerTimeout, errors.New("cert-manager takes too long to start"))
 	defer cancel()
 	defer func() {
@@ -42,7 +70,7 @@ func (c *Cluster) StartCertManager(ctx context.Context, node Node) (_ *CertManag
 	if err := c.CreateNamespace(ctx, CertManagerNamespace, nil); err != nil {
 		return nil, err
 	}
-	kinds, err := filepath.Glob(filepath.Join(c.binaries.CertManagerSource, "deploy", "crds", "*.yaml"))
+	kinds, err := filepath.Glob(filepath.Join(b.Source, "deploy", "crds", "*.yaml"))
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +84,7 @@ func (c *Cluster) StartCertManager(ctx context.Context, node Node) (_ *CertManag
 		}
 	}
 	m := &CertManager{}
-	if m.objects, err = c.renderCertManager(ctx, node); err != nil {
+	if m.objects, err = c.renderCertManager(ctx, b, node); err != nil {
 		return nil, err
 	}
 	if err := c.ApplyObjects(ctx, m.objects); err != nil {
@@ -86,8 +114,8 @@ func (c *Cluster) StartCertManager(ctx context.Context, node Node) (_ *CertManag
 func (m *CertManager) Objects() []*unstructured.Unstructured { return m.objects }
 
 // renderCertManager renders the chart as helm install would, and has the node know its images.
-func (c *Cluster) renderCertManager(ctx context.Context, node Node) ([]*unstructured.Unstructured, error) {
-	rendered, err := c.runRender(ctx, "--chart", filepath.Join(c.binaries.CertManagerSource, "deploy", "charts", "cert-manager"),
+func (c *Cluster) renderCertManager(ctx context.Context, b CertManagerBinaries, node Node) ([]*unstructured.Unstructured, error) {
+	rendered, err := c.runRender(ctx, "--chart", filepath.Join(b.Source, "deploy", "charts", "cert-manager"),
 		"--release", "cert-manager", "--namespace", CertManagerNamespace)
 	if err != nil {
 		return nil, err
@@ -97,8 +125,8 @@ func (c *Cluster) renderCertManager(ctx context.Context, node Node) ([]*unstruct
 		return nil, err
 	}
 	programs := map[string]Program{
-		"controller": {Path: "/app/cmd/controller/controller", Binary: c.binaries.CertManager},
-		"cainjector": {Path: "/app/cmd/cainjector/cainjector", Binary: c.binaries.CAInjector},
+		"controller": {Path: "/app/cmd/controller/controller", Binary: b.Controller},
+		"cainjector": {Path: "/app/cmd/cainjector/cainjector", Binary: b.CAInjector},
 	}
 	var objects []*unstructured.Unstructured
 	for _, o := range all {
@@ -112,7 +140,7 @@ func (c *Cluster) renderCertManager(ctx context.Context, node Node) ([]*unstruct
 		}
 		p, ok := programs[component]
 		if !ok {
-			return nil, fmt.Errorf("Deployment %s is of no known component: %q", o.GetName(), component)
+			return nil, fmt.Errorf("no program is known for Deployment %s, component %q", o.GetName(), component)
 		}
 		if p.Image, err = onlyImage(o); err != nil {
 			return nil, err

@@ -5,7 +5,7 @@
 //
 // The programs are built from the modules in test/modules and cached (Build). A Cluster is one control plane (Start). A Host
 // is a network namespace with a routable address, for a program that the API server should call through a Service; hosts reach
-// each other. An Istiod is Istio's injector, installed from its own chart.
+// each other. An Istiod is Istio's injector, and a CertManager is cert-manager, both installed from their own charts.
 //
 // Everything that is started ends with the process that started it, whatever happens to that process. The package never
 // touches a cluster that it did not start.

@@ -25,7 +25,7 @@ type Program struct {
 func onlyImage(deployment *unstructured.Unstructured) (string, error) {
 	containers, _, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
 	if err != nil || len(containers) != 1 {
-		return "", errors.Join(fmt.Errorf("Deployment %s has not one container", deployment.GetName()), err)
+		return "", errors.Join(fmt.Errorf("not one container in Deployment %s", deployment.GetName()), err)
 	}
 	image, _, err := unstructured.NestedString(containers[0].(map[string]any), "image")
 	return image, err

@@ -1,5 +1,5 @@
-// Command programs builds what the tests and the demo run beside Holdfast (etcd, kube-apiserver, kube-controller-manager,
-// kubectl, istiod), where that has not been done yet, and says how far it is.
+// Command programs builds what the tests run beside Holdfast (etcd, kube-apiserver, kube-controller-manager, kubectl, istiod,
+// cert-manager), where that has not been done yet, and says how far it is.
 package main
 
 import (
@@ -14,6 +14,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	_, err := controlplane.Build(ctx, os.Stderr)
+	if err == nil {
+		_, err = controlplane.BuildCertManager(ctx, os.Stderr)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -47,6 +47,7 @@ type suite struct {
 	istiod       *controlplane.Istiod
 	installation *holdfast.Installation
 	binary       string
+	certManager  controlplane.CertManagerBinaries
 	ca           *authority.Authority
 	programs     string // a folder with kubectl and holdfast
 	handed       int    // faults that somebody was given to repair by hand
@@ -65,6 +66,9 @@ func TestMain(m *testing.M) {
 func start(ctx context.Context, base *suites.Suite) (err error) {
 	s := &suite{cluster: base.Cluster, client: base.Client}
 	if s.binary, err = holdfast.Build(ctx, base.Dir); err != nil {
+		return err
+	}
+	if s.certManager, err = controlplane.BuildCertManager(ctx, os.Stderr); err != nil {
 		return err
 	}
 	if s.programs, err = tools(base.Dir, map[string]string{"kubectl": base.Binaries.Kubectl, "holdfast": s.binary}); err != nil {
