@@ -49,7 +49,8 @@ func (s *Subject) endpoints(ctx context.Context) (ready, waiting []string, err e
 	if err != nil {
 		return nil, nil, err
 	}
-	names := calledPorts(service)
+	entries, _ := s.ourEntries(ctx) // without them nothing is called, and any port may do
+	names := calledPorts(service, entries)
 	for i := range slicesOf {
 		for _, port := range slicesOf[i].Ports {
 			if port.Port == nil || !slices.Contains(names, value(port.Name)) {
@@ -71,13 +72,13 @@ func (s *Subject) endpoints(ctx context.Context) (ready, waiting []string, err e
 	return unique(ready), unique(waiting), nil
 }
 
-// calledPorts are the names of the Service's ports that webhooks are called at: by custom 443, else all.
-func calledPorts(service *corev1.Service) []string {
+// calledPorts are the names of the Service's ports that entries call; all, where it has none of those.
+func calledPorts(service *corev1.Service, entries []*Entry) []string {
 	var called, all []string
 	if service != nil {
 		for _, p := range service.Spec.Ports {
 			all = append(all, p.Name)
-			if p.Port == 443 {
+			if slices.ContainsFunc(entries, func(e *Entry) bool { return e.ClientConfig.Service != nil && e.Port() == p.Port }) {
 				called = append(called, p.Name)
 			}
 		}
