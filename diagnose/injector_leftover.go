@@ -315,11 +315,11 @@ func (n *neighbour) install(when string) string {
 	return when + ", install " + n.title + " again."
 }
 
-// without finds the Deployment of an injector whose Service is gone; nil where there is none, or no way to tell.
-func (s *Subject) without(ctx context.Context, n *neighbour, c callee) *appsv1.Deployment {
+// without finds the Deployment of an injector whose Service is gone; nil where there is none.
+func (s *Subject) without(ctx context.Context, n *neighbour, c callee) (*appsv1.Deployment, error) {
 	all, err := s.Deployments(ctx, c.namespace)
-	if err != nil || n.injector == nil || c.url != "" {
-		return nil
+	if err != nil || n.injector == nil {
+		return nil, err
 	}
 	for i := range all {
 		d := &all[i]
@@ -330,10 +330,10 @@ func (s *Subject) without(ctx context.Context, n *neighbour, c callee) *appsv1.D
 			continue
 		}
 		if its(n.injector, d) && d.Name == c.name {
-			return d
+			return d, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // its tells whether a Deployment is an injector's.

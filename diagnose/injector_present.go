@@ -41,10 +41,7 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		case err != nil:
 			return cannot(err)
 		case b.service == nil:
-			if d := s.without(ctx, n, c); d != nil {
-				return failed(n.exposeAgain(c, d), "%s: %s calls %s, which does not exist, though Deployment %s still does", n.who(), n.where(), c, d.Name)
-			}
-			return failed(s.leftOver(ctx, n), "%s: %s calls %s, which does not exist; %s", n.who(), n.where(), c, s.askedFor(ctx, n))
+			return s.exposed(ctx, n, c)
 		case abandoned(b):
 			return failed(s.leftOver(ctx, n), "%s: %s calls %s, but no Deployment makes pods for it and it has no endpoint; %s", n.who(), n.where(), c, s.askedFor(ctx, n))
 		}
@@ -58,6 +55,20 @@ func present(ctx context.Context, s *Subject, n *neighbour) Result {
 		return *orphaned
 	}
 	return passed("%s; %s: without an answer %s", n.who(), n.policy(), n.fate())
+}
+
+// exposed judges a configuration whose Service is gone.
+func (s *Subject) exposed(ctx context.Context, n *neighbour, c callee) Result {
+	d, err := s.without(ctx, n, c)
+	switch {
+	case err != nil:
+		return failed(steps("See whether its Deployment is still there:", "kubectl -n "+c.namespace+" get deployments,services",
+			"If it is, its installer makes the Service again. If it is gone for good, delete the configuration, with a copy kept in this directory:", n.remove(), n.kept()),
+			"%s: %s calls %s, which does not exist; whether its Deployment does cannot be read here", n.who(), n.where(), c)
+	case d != nil:
+		return failed(n.exposeAgain(c, d), "%s: %s calls %s, which does not exist, though Deployment %s still does", n.who(), n.where(), c, d.Name)
+	}
+	return failed(s.leftOver(ctx, n), "%s: %s calls %s, which does not exist; %s", n.who(), n.where(), c, s.askedFor(ctx, n))
 }
 
 // abandoned tells that nothing makes pods for a Service, which has to be known: such a configuration is deleted. Injectors run as

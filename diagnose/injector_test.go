@@ -354,6 +354,11 @@ func TestInjectors(t *testing.T) {
 		{"Service missing", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left = []string{"service", "deployment", "slice"}
 		}, []string{"HF231 failed: Service istio-system/istiod, which does not exist", "HF231 failed: kubectl delete mutatingwebhookconfiguration/istio-sidecar-injector"}},
+		{"Service missing, and Deployments that may not be read", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
+			w.left, w.denied = []string{"service", "deployment", "slice"}, "deployments"
+		}, []string{
+			"HF231 failed: whether its Deployment does cannot be read here", "HF231 failed: See whether its Deployment is still there:\nkubectl -n istio-system get deployments,services\nIf it is,",
+		}},
 		{"Deployment missing", func(_ *testing.T, w *world, _ *x509.Certificate, _ *ecdsa.PrivateKey) {
 			w.left = []string{"deployment", "slice"}
 		}, []string{"HF231 failed: no Deployment makes pods for it"}},
