@@ -167,11 +167,10 @@ func (s *Subject) spreadCA(ctx context.Context, good, bad []*Entry, chain []*x50
 	o := s.origin(ctx)
 	keeper := s.owned(bad[0].object())
 	first := ""
-	if injector := s.idle(ctx, injecting); from != "" && injector != nil {
-		first = steps("By itself cert-manager's cainjector would put it in, but "+injector.what()+".", injector.fix(), "If it cannot be had tonight, the CA can be put in by hand.")
-	} else if from != "" {
-		keeper = steps("If it is undone, or comes again, see why cert-manager's cainjector does not do it:",
-			"kubectl get pods -A -l "+nameLabel+"=cainjector", "kubectl logs -n cert-manager -l "+nameLabel+"=cainjector --tail=50", keeper)
+	if from != "" {
+		var again string
+		first, again = s.injected(ctx)
+		keeper = steps(again, keeper)
 	}
 	if len(good) > 0 { // what is right there is right here
 		return steps(first, "Put in what "+good[0].Name+" has:",
@@ -190,6 +189,15 @@ func (s *Subject) spreadCA(ctx context.Context, good, bad []*Entry, chain []*x50
 		file = "If you have the CA at hand that issued it (" + issuer + ", as ca.crt), put that in instead:"
 	}
 	return steps(first, itself, file, "ca=$(base64 < ca.crt | tr -d '\\n')", putCA(bad), keeper)
+}
+
+// injected is how cert-manager's cainjector comes to put a CA in: what to do first, and what if it does not last.
+func (s *Subject) injected(ctx context.Context) (first, again string) {
+	if injector := s.idle(ctx, injecting); injector != nil {
+		return steps("By itself cert-manager's cainjector would put it in, but "+injector.what()+".", injector.fix(), "If it cannot be had tonight, the CA can be put in by hand."), ""
+	}
+	return "", steps("If it is undone, or comes again, see why cert-manager's cainjector does not do it:",
+		"kubectl get pods -A -l "+nameLabel+"="+injecting, "kubectl logs -n cert-manager -l "+nameLabel+"="+injecting+" --tail=50")
 }
 
 // putCA puts what the variable ca holds into entries.

@@ -544,6 +544,7 @@ func (f *fixture) clients(t *testing.T, objects []*unstructured.Unstructured) (*
 	})
 	kinds := map[schema.GroupVersionResource]string{
 		certManagerKind("certificates"): "CertificateList", certManagerKind("certificaterequests"): "CertificateRequestList", certManagerKind("issuers"): "IssuerList",
+		certManagerKind("clusterissuers"): "ClusterIssuerList",
 	}
 	return client, dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, others...)
 }

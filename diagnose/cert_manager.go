@@ -52,50 +52,66 @@ func certManager() Probe {
 // issued looks after a Certificate that is ready: its Secret may be gone, or whoever would renew it.
 func (s *Subject) issued(ctx context.Context, c *certmanager.Certificate) Result {
 	from := c.Namespace + "/" + c.Name
-	renewer, injector := s.idle(ctx, issuing), s.idle(ctx, injecting)
 	if s.absent(ctx, c.Namespace, c.Spec.SecretName) {
-		message := fmt.Sprintf("Certificate %s is ready, but Secret %s, which it is written to, is not there", from, c.Spec.SecretName)
-		fix := steps("It is made again by cert-manager within seconds. If it is not, the reason is here:", s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing)
-		if renewer != nil {
-			message += ", and " + renewer.what()
-			fix = steps(renewer.fix(), "It then makes the Secret again by itself.")
-		}
-		return warn(steps(fix, s.instead(ctx)), "%s", message).
-			meaning("Nothing is broken yet: servers that run go on with the certificate that they have read; new ones do not start.")
+		return s.secretGone(ctx, c)
 	}
-	switch {
-	case renewer != nil:
+	if renewer := s.idle(ctx, issuing); renewer != nil {
 		return s.stillGood(ctx, warn(steps(renewer.fix(), s.instead(ctx)), "Certificate %s is ready, but nobody renews it: %s", from, renewer.what()))
-	case injector != nil:
+	}
+	if injector := s.idle(ctx, injecting); injector != nil {
 		return s.stillGood(ctx, warn(injector.fix(), "Certificate %s is ready, but nobody puts its CA into the configurations when it changes: %s", from, injector.what()))
 	}
 	return passed("Certificate %s is ready", from)
 }
 
+// secretGone is for a Certificate that goes on being ready while nobody looks after it.
+func (s *Subject) secretGone(ctx context.Context, c *certmanager.Certificate) Result {
+	message := fmt.Sprintf("Certificate %s/%s is ready, but Secret %s, which it is written to, is not there", c.Namespace, c.Name, c.Spec.SecretName)
+	fix := steps("It is made again by cert-manager within seconds. If it is not, the reason is here:", s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing)
+	if renewer := s.idle(ctx, issuing); renewer != nil {
+		message += ", and " + renewer.what()
+		fix = steps(renewer.fix(), "It then makes the Secret again by itself.")
+	}
+	r := s.stillGood(ctx, failed(steps(fix, s.instead(ctx)), "%s", message))
+	if r.State == Warning && c.Namespace == s.Own.Namespace && s.origin(ctx).secret == c.Spec.SecretName {
+		return r.meaning("Nothing is broken yet: servers that run go on with the certificate that they have read; new ones do not start.")
+	}
+	return r
+}
+
 // unissued says why a Certificate is not ready, and what to do about it.
 func (s *Subject) unissued(ctx context.Context, c *certmanager.Certificate) Result {
-	from := c.Namespace + "/" + c.Name
-	again := kept(c.Labels, c.Annotations)
+	unready := fmt.Sprintf("Certificate %s/%s is not ready: ", c.Namespace, c.Name)
+	last := steps(s.instead(ctx), kept(c.Labels, c.Annotations))
 	if renewer := s.idle(ctx, issuing); renewer != nil {
-		return failed(steps(renewer.fix(), "It then issues the certificate by itself.", s.instead(ctx), again), "Certificate %s is not ready: %s", from, renewer.what())
+		return failed(steps(renewer.fix(), "It then issues the certificate by itself.", last), "%s%s", unready, renewer.what())
+	}
+	if o := s.obstacle(ctx, c); o != nil {
+		return failed(steps(s.overcome(c, o), last), "%s%s %s", unready, o.at, o.why)
 	}
 	ready := readiness(c.Status.Conditions)
-	at, why := s.obstacle(ctx, c)
-	switch {
-	case why != "":
-		lead := "Once that is mended, cert-manager goes on by itself. What it says of all that takes part:"
-		if why == missing {
-			lead = "Apply again what has made it (manifests/components/cert-manager, where it is Holdfast's own); cert-manager then goes on by itself. What it says of all that takes part:"
-		}
-		return failed(steps(lead, s.look(c), s.reissue(c, "After a failure it waits, for an hour at first; have it try again at once:"), s.instead(ctx), again),
-			"Certificate %s is not ready: %s %s", from, at, why)
-	case ready.Message == "":
-		return failed(steps("See whether cert-manager runs, and what it says of the Certificate:", "kubectl get deployments,pods -A -l "+nameLabel+"="+issuing, s.look(c), s.instead(ctx), again),
-			"Certificate %s is not ready: cert-manager has said nothing about it yet%s", from, s.unfound(ctx))
+	if ready.Message == "" {
+		return failed(steps("See whether cert-manager runs, and what it says of the Certificate:", "kubectl get deployments,pods -A -l "+nameLabel+"="+issuing, s.look(c), last),
+			"%scert-manager has said nothing about it yet%s", unready, s.unfound(ctx))
 	}
-	return failed(steps("What is in its way is said here, last by the CertificateRequest and the Issuer:", s.look(c),
-		s.reissue(c, "If nothing is, have it issued again:"), s.instead(ctx), again),
-		"Certificate %s is not ready: %s", from, strings.TrimSpace(ready.Reason+" "+ready.Message))
+	return failed(steps("What is in its way is said here, last by the CertificateRequest and the Issuer:", s.look(c), s.reissue(c, "If nothing is, have it issued again:"), last),
+		"%s%s", unready, strings.TrimSpace(ready.Reason+" "+ready.Message))
+}
+
+// overcome is what to do about an obstacle.
+func (s *Subject) overcome(c *certmanager.Certificate, o *obstacle) string {
+	const all = "What cert-manager says of all that takes part:"
+	again := s.reissue(c, "After a failure it waits, for an hour at first; have it try again at once, as cmctl renew does:")
+	switch {
+	case o.missing:
+		return steps("Apply again what has made it (manifests/components/cert-manager, where it is Holdfast's own); cert-manager then goes on by itself. "+all, s.look(c), again)
+	case o.waits:
+		return steps("It may take its time: issuers outside of the cluster take minutes, and somebody may have to approve it. If it stays so, cert-manager says why, of something that takes part:", s.look(c))
+	case o.denied != "":
+		return steps("Have whoever judges requests (approver-policy, or a person with cmctl) let it through. "+all, s.look(c),
+			"Then have it asked for again:", "kubectl -n "+c.Namespace+" delete "+requestResource+" "+o.denied, s.reissue(c, ""))
+	}
+	return steps("Once that is mended, cert-manager goes on by itself. "+all, s.look(c), again)
 }
 
 // stillGood adds to an answer that the certificate which is served goes on being believed, if it is.

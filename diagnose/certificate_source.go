@@ -116,7 +116,19 @@ func (s *Subject) renew(ctx context.Context, c *certmanager.Certificate, why str
 	if renewer := s.idle(ctx, issuing); renewer != nil {
 		return steps("By itself cert-manager would issue it again, but "+renewer.what()+".", renewer.fix())
 	}
-	return s.reissue(c, why)
+	if again := s.reissue(c, why); again != "" {
+		return again
+	}
+	return steps("See whether cert-manager runs, and why it has not looked at Certificate "+c.Namespace+"/"+c.Name+" yet:", "kubectl get deployments,pods -A -l "+nameLabel+"="+issuing)
+}
+
+// resting says so where cert-manager issues nothing, with what to do about it; "" where it does.
+func (s *Subject) resting(ctx context.Context) string {
+	renewer := s.idle(ctx, issuing)
+	if renewer == nil {
+		return ""
+	}
+	return steps("Nothing is issued now, for "+renewer.what()+".", renewer.fix())
 }
 
 // byHand puts a pair from files into the Secret; "" where it is not known.

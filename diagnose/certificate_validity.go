@@ -29,7 +29,7 @@ func certificateValidity() Probe {
 			Code: "HF203", Name: "certificate-validity", Severity: report.Error,
 			Title: "the certificate is valid now, for the name that the API server calls",
 			Why:   "The API server checks dates and name at each call: an expired certificate, one that is not valid yet, or one for another name fails every call with an x509 error.",
-			Fix:   "Have the certificate issued again for SERVICE.NAMESPACE.svc: by cert-manager, which does so when its Secret is gone, or by Holdfast, which does so without --cert-dir. The Common Name does not count.",
+			Fix:   "Have the certificate issued again for SERVICE.NAMESPACE.svc: by cert-manager, or by Holdfast, which does so without --cert-dir. The Common Name does not count.",
 		},
 		After: []string{"HF202"}, // what is shown may be good when the files no longer are
 
@@ -146,10 +146,10 @@ func (s *Subject) misnamed(ctx context.Context, leaf *x509.Certificate, host str
 	if c := o.certificate; c != nil {
 		asked := c.Spec.DNSNames
 		if !slices.Contains(asked, host) {
-			name := "kubectl -n " + c.Namespace + " patch certificate " + c.Name
+			name := "kubectl -n " + c.Namespace + " patch " + certificateResource + " " + c.Name
 			fix = steps("Have cert-manager issue it for that name too:",
 				name+" --type=merge -p '"+encode(map[string]any{"spec": map[string]any{"dnsNames": append(asked, host)}})+"'",
-				"Holdfast reads the new one by itself within two minutes, and no restart is needed.",
+				s.resting(ctx), "Holdfast reads the new one by itself within two minutes, and no restart is needed.",
 				"If none comes, the reason is here:", s.look(c), kept(c.Labels, c.Annotations))
 		}
 	}
@@ -167,8 +167,11 @@ func (s *Subject) unrenewed(ctx context.Context) string {
 	}
 	o := s.origin(ctx)
 	if c := o.certificate; c != nil {
-		return steps("By now cert-manager should have renewed it; why it has not is here:", s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing,
-			s.reissue(c, "If that tells nothing, have it issued again:"))
+		const should = "By now cert-manager should have renewed it"
+		if resting := s.resting(ctx); resting != "" {
+			return steps(should+".", resting)
+		}
+		return steps(should+"; why it has not is here:", s.look(c), "kubectl get pods -A -l "+nameLabel+"="+issuing, s.reissue(c, "If that tells nothing, have it issued again:"))
 	}
 	return steps("It has time until the morning. Nobody in the cluster is known to renew "+o.where()+".",
 		s.makeItself(ctx, o, "Or now: l"+itself), s.byHand(o, strings.Join(s.hosts(ctx), ", ")), s.ownedBy(o))

@@ -59,16 +59,23 @@ func (s *Subject) certificateOf(ctx context.Context, secret string) *certmanager
 
 // decodeCertificate makes the Secret's name, which nobody has checked, fit to stand in a command.
 func decodeCertificate(o *unstructured.Unstructured) (*certmanager.Certificate, error) {
-	c, err := decodeAs[certmanager.Certificate](o)
+	c, err := decodeAs[certmanager.Certificate](o, []string{"spec", "secretName"}, []string{"spec", "dnsNames"}, []string{"spec", "issuerRef"})
 	if err == nil {
 		c.Spec.SecretName = report.Word(c.Spec.SecretName)
 	}
 	return c, err
 }
 
-func decodeAs[T any](o *unstructured.Unstructured) (*T, error) {
+// decodeAs reads the metadata, the conditions and these fields, and nothing else: what other versions have there is of no matter.
+func decodeAs[T any](o *unstructured.Unstructured, fields ...[]string) (*T, error) {
+	only := map[string]any{"metadata": o.Object["metadata"]}
+	for _, path := range append(fields, []string{"status", "conditions"}) {
+		if value, ok, err := unstructured.NestedFieldNoCopy(o.Object, path...); ok && err == nil {
+			_ = unstructured.SetNestedField(only, value, path...) // only maps are made on the way
+		}
+	}
 	var decoded T
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &decoded); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(only, &decoded); err != nil {
 		return nil, fmt.Errorf("decode %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
 	}
 	return &decoded, nil
@@ -84,93 +91,121 @@ func readiness(conditions []certmanager.CertificateCondition) certmanager.Certif
 	return certmanager.CertificateCondition{}
 }
 
-// obstacle is the object that keeps a Certificate from being issued, and why; "" where none is found, or may be read.
-func (s *Subject) obstacle(ctx context.Context, c *certmanager.Certificate) (at, why string) {
+// obstacle is what keeps a Certificate from being issued: an object, and what is wrong with it.
+type obstacle struct {
+	at, why string
+	missing bool   // the object is not there
+	waits   bool   // nothing is wrong with it yet
+	denied  string // the CertificateRequest that nothing will come of
+}
+
+// obstacle looks for it; nil where nothing is found, or may be read.
+func (s *Subject) obstacle(ctx context.Context, c *certmanager.Certificate) *obstacle {
 	ctx, cancel := context.WithTimeout(ctx, lookUp)
 	defer cancel()
-	if at, why = s.issuerOf(ctx, c); why != "" {
-		return at, why
+	if o := s.issuerOf(ctx, c); o != nil {
+		return o
 	}
 	all, err := s.Dynamic.Resource(certManagerKind("certificaterequests")).Namespace(c.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return "", ""
+		return nil
 	}
-	newest := metav1.Time{}
+	var newest *unstructured.Unstructured
 	for i := range all.Items {
 		o := &all.Items[i]
-		made := o.GetCreationTimestamp()
-		if o.GetAnnotations()[certmanager.CertificateNameKey] != c.Name || made.Before(&newest) {
-			continue
+		if made := o.GetCreationTimestamp(); o.GetAnnotations()[certmanager.CertificateNameKey] == c.Name && (newest == nil || made.After(newest.GetCreationTimestamp().Time)) {
+			newest = o
 		}
-		r, err := decodeAs[certmanager.CertificateRequest](o)
-		if err != nil {
-			continue
-		}
-		newest, at, why = made, "CertificateRequest "+r.Name, refusal(r)
 	}
-	return at, why
+	if newest == nil {
+		return nil
+	}
+	r, err := decodeAs[certmanager.CertificateRequest](newest)
+	if err != nil {
+		return nil
+	}
+	return refusal(r)
 }
 
-// refusal says why a request is not granted, "" where it is.
-func refusal(r *certmanager.CertificateRequest) (why string) {
+// refusal says why a request is not granted, nil where it is.
+func refusal(r *certmanager.CertificateRequest) *obstacle {
+	var out *obstacle
+	at := "CertificateRequest " + r.Name
 	for _, c := range r.Status.Conditions {
+		is := c.Status == cmmeta.ConditionTrue
 		switch {
-		case c.Type == certmanager.CertificateRequestConditionDenied && c.Status == cmmeta.ConditionTrue:
-			return "is denied: " + c.Message
-		case c.Type == certmanager.CertificateRequestConditionReady && c.Status != cmmeta.ConditionTrue:
-			why = "is not granted: " + c.Message
+		case is && (c.Type == certmanager.CertificateRequestConditionDenied || c.Type == certmanager.CertificateRequestConditionInvalidRequest):
+			return &obstacle{at: at, why: said("is denied", c.Message), denied: r.Name}
+		case is || c.Type != certmanager.CertificateRequestConditionReady:
+		case c.Reason == certmanager.CertificateRequestReasonFailed:
+			out = &obstacle{at: at, why: said("has failed", c.Message)}
+		default:
+			out = &obstacle{at: at, why: said("waits", c.Message), waits: true}
 		}
 	}
-	return why
+	return out
 }
 
-// missing is what is said of an issuer that is not there.
-const missing = "is not there"
+// said adds somebody's words, if there are any.
+func said(what, words string) string {
+	if words == "" {
+		return what
+	}
+	return what + ": " + words
+}
 
-// issuerOf says what is wrong with the issuer of a Certificate; "" where nothing is, or it is of a kind that is not cert-manager's own.
-func (s *Subject) issuerOf(ctx context.Context, c *certmanager.Certificate) (at, why string) {
+// issuerOf says what is wrong with the issuer of a Certificate; nil where nothing is, or it is of a kind that is not cert-manager's own.
+func (s *Subject) issuerOf(ctx context.Context, c *certmanager.Certificate) *obstacle {
 	ref := c.Spec.IssuerRef
 	if ref.Name == "" || ref.Group != "" && ref.Group != certmanager.SchemeGroupVersion.Group {
-		return "", ""
+		return nil
 	}
+	var at string
 	var o *unstructured.Unstructured
 	var err error
-	if ref.Kind == certmanager.ClusterIssuerKind {
+	switch ref.Kind {
+	case certmanager.ClusterIssuerKind:
 		at = ref.Kind + " " + ref.Name
 		o, err = s.Dynamic.Resource(certManagerKind("clusterissuers")).Get(ctx, ref.Name, metav1.GetOptions{})
-	} else {
+	case certmanager.IssuerKind, "":
 		at = certmanager.IssuerKind + " " + c.Namespace + "/" + ref.Name
 		o, err = s.Dynamic.Resource(certManagerKind("issuers")).Namespace(c.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	default:
+		return nil
 	}
 	if apierrors.IsNotFound(err) {
-		return at, missing
+		return &obstacle{at: at, why: "is not there", missing: true}
 	}
 	if err != nil {
-		return "", ""
+		return nil
 	}
 	issuer, err := decodeAs[certmanager.Issuer](o) // both kinds have the same status
 	if err != nil {
-		return "", ""
+		return nil
 	}
 	for _, condition := range issuer.Status.Conditions {
 		if condition.Type == certmanager.IssuerConditionReady && condition.Status != cmmeta.ConditionTrue {
-			return at, "is not ready: " + condition.Message
+			return &obstacle{at: at, why: said("is not ready", condition.Message)}
 		}
 	}
-	return "", ""
+	return nil
 }
+
+// With their group: others have kinds of these names, too.
+const certificateResource, requestResource = "certificates.cert-manager.io", "certificaterequests.cert-manager.io"
 
 // look prints what cert-manager says of a Certificate, and of what it needs.
 func (s *Subject) look(c *certmanager.Certificate) string {
-	lines := []string{"kubectl -n " + c.Namespace + " get certificates,certificaterequests,issuers -o wide"}
+	of, issuers := "kubectl -n "+c.Namespace, ",issuers.cert-manager.io"
+	clusterIssuers := ""
 	if c.Spec.IssuerRef.Kind == certmanager.ClusterIssuerKind {
-		lines = append(lines, "kubectl get clusterissuers -o wide")
+		issuers, clusterIssuers = "", "kubectl get clusterissuers.cert-manager.io -o wide"
 	}
-	return steps(lines...)
+	return steps(of+" get "+certificateResource+","+requestResource+issuers+" -o wide", clusterIssuers, of+" get events --field-selector involvedObject.name="+c.Name)
 }
 
 // reissue has cert-manager issue a Certificate again, as its own cmctl renew does; "" for one that it has not looked at. A request
-// that has failed stands in the way unless the condition is newer (cert-manager,
+// whose reason is Failed stands in the way unless the condition is newer (cert-manager,
 // pkg/controller/certificates/requestmanager/requestmanager_controller.go at 1.21).
 func (s *Subject) reissue(c *certmanager.Certificate, why string) string {
 	const at, hole = "/status/conditions/", "$now"
@@ -187,6 +222,6 @@ func (s *Subject) reissue(c *certmanager.Certificate, why string) string {
 			ops = []op{{"test", at + strconv.Itoa(i) + "/type", have.Type}, {"replace", at + strconv.Itoa(i), wanted}}
 		}
 	}
-	patch := strings.ReplaceAll(encode(ops), `"`+hole+`"`, `"'$(date -u +%FT%TZ)'"`)
-	return steps(why, "kubectl -n "+c.Namespace+" patch certificate "+c.Name+" --subresource=status --type=json -p '"+patch+"'")
+	patch := strings.ReplaceAll(encode(ops), `"`+hole+`"`, `"'"$(date -u +%FT%TZ)"'"`)
+	return steps(why, "kubectl -n "+c.Namespace+" patch "+certificateResource+" "+c.Name+" --subresource=status --type=json -p '"+patch+"'")
 }

@@ -13,7 +13,7 @@ func lack(missing []right) string {
 		return slices.ContainsFunc(missing, func(r right) bool { return slices.Contains(whys, r.why) })
 	}
 	others := slices.ContainsFunc(missing, func(r right) bool {
-		return !slices.Contains([]string{ofCertificate, ofCA, ofDiagnosis}, r.why)
+		return !slices.Contains([]string{ofCertificate, ofCA, ofDiagnosis, ofIssuing}, r.why)
 	})
 	switch {
 	case has(ofCertificate, ofCA):

@@ -42,10 +42,14 @@ func rights() Probe {
 					what[i] = missing[i].String()
 				}
 				fix := s.grant(ctx, missing)
-				if !slices.ContainsFunc(missing, func(r right) bool { return r.why != ofMesh }) {
-					return warn(fix, "what a mesh will do to a pod is not foretold, %s missing: %s", plural(len(missing), "right"), strings.Join(what, "; ")).meaning(lack(missing))
+				text := fmt.Sprintf("%s missing: %s", plural(len(missing), "right"), strings.Join(what, "; "))
+				switch {
+				case allFor(missing, ofMesh):
+					return warn(fix, "what a mesh will do to a pod is not foretold, %s", text).meaning(lack(missing))
+				case allFor(missing, ofMesh, ofIssuing):
+					return warn(fix, "%s", text).meaning(lack(missing))
 				}
-				return failed(fix, "%s missing: %s", plural(len(missing), "right"), strings.Join(what, "; ")).meaning(lack(missing))
+				return failed(fix, "%s", text).meaning(lack(missing))
 			}
 			return passed("%d rights", len(wanted))
 		},
@@ -60,6 +64,9 @@ const (
 	ofCA          = "its CA"
 )
 
+// ofIssuing is what rights are for without which HF205 does not say why cert-manager issues nothing.
+const ofIssuing = "what keeps cert-manager from issuing"
+
 // ofManaged is what a right is for that matters where Google manages the mesh, and nowhere else.
 const ofManaged = "the managed control plane"
 
@@ -67,6 +74,11 @@ const ofManaged = "the managed control plane"
 type right struct {
 	authorizationv1.ResourceAttributes
 	why string
+}
+
+// allFor tells that rights are for nothing else.
+func allFor(missing []right, whys ...string) bool {
+	return !slices.ContainsFunc(missing, func(r right) bool { return !slices.Contains(whys, r.why) })
 }
 
 // page tells that the right is to a path.
@@ -123,8 +135,11 @@ func (s *Subject) rights(ctx context.Context) []right {
 	add(own, "", "/metrics", "", "", "get")
 	if s.injectedFrom(ctx) != "" {
 		add(own, "cert-manager.io", "certificates", s.Own.Namespace, "", "get", "list")
-		add(own, "cert-manager.io", "certificaterequests", s.Own.Namespace, "", "list")
-		add(own, "cert-manager.io", "issuers", s.Own.Namespace, "", "get")
+		add(ofIssuing, "cert-manager.io", "certificaterequests", s.Own.Namespace, "", "list")
+		add(ofIssuing, "cert-manager.io", "issuers", s.Own.Namespace, "", "get")
+		if secret := s.origin(ctx).secret; secret != "" {
+			add(ofIssuing, "", "secrets", s.Own.Namespace, secret, "get")
+		}
 	}
 	if kind, err := s.managedKind(ctx); err == nil && kind != nil {
 		add(ofManaged, kind.Group, kind.Resource, "", "", "list")

@@ -21,6 +21,8 @@ type seen struct {
 	entries    memo[[]*Entry]
 	namespaces memo[[]corev1.Namespace]
 	server     memo[*Report]
+	// certManagers are the Deployments of cert-manager, in whatever namespace.
+	certManagers memo[[]appsv1.Deployment]
 
 	mu          sync.Mutex
 	services    map[string]*memo[*corev1.Service]

@@ -50,9 +50,8 @@ func (s *suite) issued(t *testing.T) *suite {
 	check(t, err)
 	i := *s
 	i.restore = func(ctx context.Context) error { return s.cluster.ApplyObjects(ctx, m.Objects()) }
-	err = i.install(t.Context(), holdfast.Options{Components: []string{"cert-manager"}})
+	check(t, i.install(t.Context(), holdfast.Options{Components: []string{"cert-manager"}}))
 	s.installation = i.installation
-	check(t, err)
 	return &i
 }
 
@@ -87,7 +86,16 @@ func issuedFaults() []fault {
 			undo: func(t *testing.T, s *suite) { check(t, s.cluster.ApplyObjects(t.Context(), s.installation.Objects())) },
 		},
 		{
-			name: "cert-manager waits after a failure", causes: []string{"HF205 warning"}, says: "is not granted: no luck today", does: failIssuing,
+			name: "cert-manager waits after a failure", causes: []string{"HF205 warning"}, says: "has failed: not today",
+			does: func(t *testing.T, s *suite) {
+				s.refuse(t, `{"type":"Approved","status":"True","reason":"cert-manager.io"},{"type":"Ready","status":"False","reason":"Failed","message":"not today"}`)
+			},
+		},
+		{
+			name: "the request is denied", causes: []string{"HF205 warning"}, says: "is denied: by policy",
+			does: func(t *testing.T, s *suite) {
+				s.refuse(t, `{"type":"Denied","status":"True","reason":"policy","message":"by policy"},{"type":"Ready","status":"False","reason":"Denied","message":"denied"}`)
+			},
 		},
 		{
 			name: "cert-manager is scaled to none", causes: []string{"HF205 warning"}, says: "is ready, but nobody renews it: Deployment cert-manager/cert-manager is scaled to 0",
@@ -116,9 +124,9 @@ var errNotYet = errors.New("not yet")
 // issuer is that of the component, for the serving certificate.
 const issuer = "holdfast-ca"
 
-// failIssuing has the request of the certificate fail, as an issuer does that refuses it; then everything is as it should be again,
-// but cert-manager waits for an hour before it asks again.
-func failIssuing(t *testing.T, s *suite) {
+// refuse has the request of the certificate get these conditions, as from an issuer or somebody who judges requests; then everything
+// is as it should be again, but cert-manager waits for an hour before it asks again.
+func (s *suite) refuse(t *testing.T, conditions string) {
 	t.Helper()
 	check(t, s.ofCertManager(t, "issuers").Delete(t.Context(), issuer, metav1.DeleteOptions{}))
 	s.deleteSecret(t)
@@ -133,23 +141,32 @@ func failIssuing(t *testing.T, s *suite) {
 		}
 		return request != ""
 	})
-	_, err := s.ofCertManager(t, "certificaterequests").Patch(t.Context(), request, types.MergePatchType, []byte(`{"status":{"failureTime":"`+time.Now().UTC().Format(time.RFC3339)+`","conditions":[`+
-		`{"type":"Approved","status":"True","reason":"cert-manager.io"},{"type":"Ready","status":"False","reason":"Failed","message":"no luck today"}]}}`), metav1.PatchOptions{}, "status")
+	now := time.Now().UTC().Format(time.RFC3339)
+	_, err := s.ofCertManager(t, "certificaterequests").Patch(t.Context(), request, types.MergePatchType,
+		[]byte(`{"status":{"failureTime":"`+now+`","conditions":[`+conditions+`]}}`), metav1.PatchOptions{}, "status")
 	check(t, err)
-	s.wait(t, "the certificate to have failed", func() bool {
+	s.wait(t, "cert-manager to give up", func() bool {
 		c, err := s.ofCertManager(t, "certificates").Get(t.Context(), secret, metav1.GetOptions{})
 		check(t, err)
-		return reason(c, "Issuing") == "Failed"
+		return status(c, "Issuing") == "False"
 	})
 	check(t, s.cluster.ApplyObjects(t.Context(), s.installation.Objects()))
 }
 
 func reason(o *unstructured.Unstructured, condition string) string {
+	return ofCondition(o, condition, "reason")
+}
+
+func status(o *unstructured.Unstructured, condition string) string {
+	return ofCondition(o, condition, "status")
+}
+
+func ofCondition(o *unstructured.Unstructured, condition, field string) string {
 	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
 	for _, c := range conditions {
 		if c := c.(map[string]any); c["type"] == condition {
-			r, _ := c["reason"].(string)
-			return r
+			value, _ := c[field].(string)
+			return value
 		}
 	}
 	return ""
