@@ -72,11 +72,7 @@ func (s *Subject) secretGone(ctx context.Context, c *certmanager.Certificate) Re
 		message += ", and " + renewer.what()
 		fix = steps(renewer.fix(), "It then makes the Secret again by itself.")
 	}
-	r := s.stillGood(ctx, failed(steps(fix, s.instead(ctx)), "%s", message))
-	if r.State == Warning && c.Namespace == s.Own.Namespace && s.origin(ctx).secret == c.Spec.SecretName {
-		return r.meaning("Nothing is broken yet: servers that run go on with the certificate that they have read; new ones do not start.")
-	}
-	return r
+	return s.stillGood(ctx, failed(steps(fix, s.instead(ctx)), "%s", message))
 }
 
 // unissued says why a Certificate is not ready, and what to do about it.
@@ -101,17 +97,19 @@ func (s *Subject) unissued(ctx context.Context, c *certmanager.Certificate) Resu
 // overcome is what to do about an obstacle.
 func (s *Subject) overcome(c *certmanager.Certificate, o *obstacle) string {
 	const all = "What cert-manager says of all that takes part:"
-	again := s.reissue(c, "After a failure it waits, for an hour at first; have it try again at once, as cmctl renew does:")
 	switch {
 	case o.missing:
-		return steps("Apply again what has made it (manifests/components/cert-manager, where it is Holdfast's own); cert-manager then goes on by itself. "+all, s.look(c), again)
+		return steps("Apply again what has made it (manifests/components/cert-manager, where it is Holdfast's own); cert-manager then goes on by itself. "+all, s.look(c))
 	case o.waits:
 		return steps("It may take its time: issuers outside of the cluster take minutes, and somebody may have to approve it. If it stays so, cert-manager says why, of something that takes part:", s.look(c))
 	case o.denied != "":
-		return steps("Have whoever judges requests (approver-policy, or a person with cmctl) let it through. "+all, s.look(c),
-			"Then have it asked for again:", "kubectl -n "+c.Namespace+" delete "+requestResource+" "+o.denied, s.reissue(c, ""))
+		return steps("Ask whoever judges requests (approver-policy, or a person with cmctl) to let it through. "+all, s.look(c),
+			"Not without their yes, have it asked for again:", "kubectl -n "+c.Namespace+" delete "+requestResource+" "+o.denied, s.reissue(c, ""))
 	}
-	return steps("Once that is mended, cert-manager goes on by itself. "+all, s.look(c), again)
+	if again := s.reissue(c, "By itself it waits, for an hour at first. Have it try again at once, as cmctl renew does:"); o.failed && again != "" {
+		return steps(again, "If it fails again, mend what it names. "+all, s.look(c))
+	}
+	return steps("Once that is mended, cert-manager goes on by itself. "+all, s.look(c))
 }
 
 // stillGood adds to an answer that the certificate which is served goes on being believed, if it is.
@@ -127,7 +125,12 @@ func (s *Subject) stillGood(ctx context.Context, r Result) Result {
 		return r
 	}
 	r.State = Warning // what needs the certificate goes on
-	return r.meaning("Nothing is broken yet: the certificate that is served is good until " + minute(chain[0].NotAfter) + ".")
+	until := minute(chain[0].NotAfter)
+	if secret := s.origin(ctx).secret; secret != "" && s.absent(ctx, s.Own.Namespace, secret) {
+		return r.meaning("Nothing is broken yet: servers that run go on with the certificate that they have read, until " + until +
+			". Leave them alone: new ones do not start, for Secret " + secret + ", which they mount, is not there.")
+	}
+	return r.meaning("Nothing is broken yet: the certificate that is served is good until " + until + ".")
 }
 
 // absent tells that a Secret is not there; not that it may not be read.
@@ -157,7 +160,7 @@ func (s *Subject) withoutCertificate(ctx context.Context) string {
 
 // instead is what to do where cert-manager is of no help.
 func (s *Subject) instead(ctx context.Context) string {
-	return s.makeItself(ctx, s.origin(ctx), "If cert-manager cannot be had tonight, l"+itself)
+	return s.makeItself(ctx, s.origin(ctx), "If that is not possible tonight, l"+itself)
 }
 
 // dropAnnotation leaves the CA of the configurations to Holdfast, or to people.

@@ -96,6 +96,7 @@ type obstacle struct {
 	at, why string
 	missing bool   // the object is not there
 	waits   bool   // nothing is wrong with it yet
+	failed  bool   // it was tried
 	denied  string // the CertificateRequest that nothing will come of
 }
 
@@ -138,7 +139,7 @@ func refusal(r *certmanager.CertificateRequest) *obstacle {
 			return &obstacle{at: at, why: said("is denied", c.Message), denied: r.Name}
 		case is || c.Type != certmanager.CertificateRequestConditionReady:
 		case c.Reason == certmanager.CertificateRequestReasonFailed:
-			out = &obstacle{at: at, why: said("has failed", c.Message)}
+			out = &obstacle{at: at, why: said("has failed", c.Message), failed: true}
 		default:
 			out = &obstacle{at: at, why: said("waits", c.Message), waits: true}
 		}

@@ -176,18 +176,23 @@ func (r *Report) Summary() string {
 	}
 	text := strings.Join(counts, ", ") + fmt.Sprintf(" (%.1f s)", r.Seconds)
 	var warned, untold []string
+	var one *Line // the first warning
 	for i := range r.Probes {
 		switch l := &r.Probes[i]; l.State {
 		case Failed:
 			return text + "\nThe cause, " + l.Code + ": " + report.Shorten(first(l.Message), mostCause) + "\nholdfast explain " + l.Code + " has the background. Once it is mended: holdfast diagnose --wait"
 		case Warning:
-			warned = append(warned, l.Code+" "+l.Name)
+			if warned = append(warned, l.Code+" "+l.Name); one == nil {
+				one = l
+			}
 		case Unknown:
 			untold = append(untold, l.Code+" "+l.Name)
 		case Passed, Skipped, NotApplicable:
 		}
 	}
 	switch {
+	case len(warned) == 1:
+		text += "\nNothing failed. Worth a look, " + one.Code + ": " + report.Shorten(first(one.Message), mostCause) + "\nholdfast explain " + one.Code + " has the background."
 	case len(warned) > 0:
 		text += "\nNothing failed. Worth a look: " + list(unique(warned)) + "."
 	case len(untold) > 0:

@@ -112,13 +112,14 @@ passes
 // TestSummary: what is named where there is no failure to name.
 func TestSummary(t *testing.T) {
 	t.Parallel()
-	line := func(code string, s State) Line { return Line{Code: code, Name: "x", State: s} }
+	line := func(code string, s State) Line { return Line{Code: code, Name: "x", State: s, Message: "what it says"} }
 	for name, c := range map[string]struct {
 		lines []Line
 		want  string
 	}{
 		"all is well":             {[]Line{line("HF201", Passed), line("HF212", NotApplicable)}, "1 not applicable, 1 passed (1.2 s)"},
-		"a warning":               {[]Line{line("HF212", Warning), line("HF215", Unknown)}, "1 warning, 1 unknown (1.2 s)\nNothing failed. Worth a look: HF212 x."},
+		"a warning":               {[]Line{line("HF212", Warning), line("HF215", Unknown)}, "1 warning, 1 unknown (1.2 s)\nNothing failed. Worth a look, HF212: what it says\nholdfast explain HF212 has the background."},
+		"two warnings":            {[]Line{line("HF212", Warning), line("HF217", Warning)}, "2 warning (1.2 s)\nNothing failed. Worth a look: HF212 x, HF217 x."},
 		"nobody can tell":         {[]Line{line("HF215", Unknown), line("HF201", Passed)}, "1 unknown, 1 passed (1.2 s)\nNothing failed. Could not be told: HF215 x."},
 		"of two objects, at once": {[]Line{line("HF234", Unknown), line("HF234", Unknown)}, "2 unknown (1.2 s)\nNothing failed. Could not be told: HF234 x."},
 	} {
